@@ -1,0 +1,1 @@
+"""Blick: an image service for clouds."""
