@@ -1,0 +1,180 @@
+"""What the rest of Blick knows of its configuration: frozen, typed, checked once at start.
+
+Field names are the options' names (spec: config), with a unit where the option has one and its name does not say it.
+How files, environment and defaults become these records is the business of `blick.conf.load`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The listening socket and its limits."""
+
+    bind_host: str = "0.0.0.0"  # noqa: S104 - the field's default; identity decides what may listen there
+    bind_port: int = 9292
+    workers: int = 1
+    backlog: int = 4096
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    max_header_line: int = 16384
+    http_keepalive: bool = True
+    client_socket_timeout_s: int = 900
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """The shape of the Images API."""
+
+    public_endpoint: str | None = None
+    allow_anonymous_access: bool = False
+    max_request_id_length: int = 64
+    limit_param_default: int = 25
+    api_limit_max: int = 1000
+    show_image_direct_url: bool = False
+    show_multiple_locations: bool = False
+    hashing_algorithm: str = "sha512"
+    enable_proxy_headers_parsing: bool = False
+    image_cache_dir: Path | None = None
+    enabled_import_methods: tuple[str, ...] = ("glance-direct", "web-download", "copy-image")
+    schema_image_file: Path | None = None
+    healthcheck_disable_file: Path | None = None
+    delayed_delete: bool = False
+    json_body_max_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSettings:
+    """Limits per image and per project. A negative count means no limit."""
+
+    image_member_quota: int = 128
+    image_property_quota: int = 128
+    image_tag_quota: int = 128
+    image_location_quota: int = 10
+    image_size_cap_bytes: int = 1 << 40
+    user_storage_quota_bytes: int = 0
+    use_keystone_limits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormatSettings:
+    """Which formats there are and how strictly content is checked against them."""
+
+    container_formats: tuple[str, ...] = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
+    disk_formats: tuple[str, ...] = (
+        "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop",
+    )  # fmt: skip
+    vmdk_allowed_types: tuple[str, ...] = ("streamOptimized", "monolithicSparse")
+    require_image_format_match: bool = True
+    gpt_safety_checks_nonfatal: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where the records live. `connection` is a SQLAlchemy URL and a secret."""
+
+    connection: str = "sqlite://"
+    sqlite_synchronous: bool = True
+    mysql_sql_mode: str = "TRADITIONAL"
+    mysql_wsrep_sync_wait: int | None = None
+    connection_recycle_time_s: int = 3600
+    max_pool_size: int = 5
+    max_overflow: int = 50
+    pool_timeout_s: int | None = None
+    max_retries: int = 10
+    retry_interval_s: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """oslo.policy's inputs."""
+
+    policy_file: Path = Path("policy.yaml")
+    policy_dirs: tuple[Path, ...] = (Path("policy.d"),)
+    policy_default_rule: str = "default"
+    enforce_new_defaults: bool = True
+    property_protection_file: Path | None = None
+    property_protection_rule_format: Literal["roles", "policies"] = "roles"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """One store. `options` holds the driver's own options by name, already typed; the driver reads them."""
+
+    id: str
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    description: str | None = None
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoresSettings:
+    """All stores. `multi_store` is true where the operator named them with enabled_backends."""
+
+    default_store: str
+    stores: tuple[StoreSettings, ...]
+    multi_store: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Who vouches for callers. `kind` is what [paste_deploy] flavor chose; standalone when nothing is configured."""
+
+    kind: Literal["standalone", "none", "keystone", "trusted-headers"] = "standalone"
+    caching: bool = False
+    cachemanagement: bool = False
+    token_ttl_s: int = 3600
+    keystone_authtoken: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CorsSettings:
+    """Cross-origin access; off while `allowed_origin` is empty."""
+
+    allowed_origin: tuple[str, ...] = ()
+    allow_credentials: bool = True
+    expose_headers: tuple[str, ...] = ()
+    max_age_s: int = 3600
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Where log lines go and what they look like."""
+
+    debug: bool = False
+    log_file: Path | None = None
+    log_dir: Path | None = None
+    log_date_format: str = "%Y-%m-%d %H:%M:%S"
+    log_config_append: Path | None = None
+    use_syslog: bool = False
+    use_journal: bool = False
+    use_json: bool = False
+    syslog_log_facility: str = "LOG_USER"
+    default_log_levels: tuple[str, ...] = ()
+    context_format: str = ""
+    default_format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything. Handed down from `boot`; nobody reads options from anywhere else."""
+
+    stores: StoresSettings
+    server: ServerSettings = field(default_factory=ServerSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    quotas: QuotaSettings = field(default_factory=QuotaSettings)
+    image_format: ImageFormatSettings = field(default_factory=ImageFormatSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    cors: CorsSettings = field(default_factory=CorsSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    data_dir: Path | None = None

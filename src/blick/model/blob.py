@@ -1,0 +1,43 @@
+"""Values that describe stored bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """`length_bytes` bytes from offset `offset_bytes` on; both ≥ 0."""
+
+    offset_bytes: int
+    length_bytes: int
+
+    @property
+    def end_bytes(self) -> int:
+        """The offset just behind the last byte."""
+        return self.offset_bytes + self.length_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where one copy of an image's bytes lies: a URI of the store `store`.
+
+    `metadata` is what the database keeps beside the URI (strings, lists and dicts only).
+    """
+
+    store: str
+    uri: str
+    metadata: Mapping[str, Any] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What was computed over a whole body: its size and its two hashes, in lower-case hex."""
+
+    size_bytes: int
+    checksum: str
+    os_hash_algo: str
+    os_hash_value: str

@@ -1,0 +1,134 @@
+"""Every error that Blick raises on purpose.
+
+Which HTTP status an error becomes is decided in one place, `blick.http.errors`.
+The message of an error is shown to the caller: it never carries secrets, paths of this machine or SQL.
+
+    BlickError
+    ├── Invalid                 the request makes no sense as it stands
+    ├── Unauthenticated         no valid identity came with the request
+    ├── Forbidden               the caller may see the thing but not do this
+    ├── NotFound                no such thing, or the caller may not know of it
+    ├── Conflict                the thing is in a state that does not allow this
+    ├── Gone                    the thing vanished, or was changed, while the request ran
+    ├── LimitExceeded           a quota or a size cap
+    ├── UnsupportedMediaType    content type, or content that is not what it claims to be
+    ├── RangeNotSatisfiable     the wanted bytes lie outside the data
+    ├── TooManyRequests         try again later
+    ├── ServiceUnavailable      something that Blick needs does not answer
+    ├── BodyIncomplete          the client went away or its body broke off
+    ├── StartRefused            configuration or surroundings that Blick must not start with
+    └── StoreError              a store could not do what was asked
+        ├── DataNotFound  ├── DataExists    ├── StoreFull   ├── StoreDenied
+        ├── StoreReadOnly ├── StoreUnavailable ├── RangeInvalid └── WriterClosed
+"""
+
+
+class BlickError(Exception):
+    """Root of the tree. `str(error)` is fit for the caller's eyes."""
+
+
+class Invalid(BlickError):
+    """The request makes no sense as it stands."""
+
+
+class Unauthenticated(BlickError):
+    """No valid identity came with the request."""
+
+
+class Forbidden(BlickError):
+    """The caller may see the thing but not do this to it."""
+
+
+class NotFound(BlickError):
+    """No such thing, or the caller may not know of it."""
+
+
+class Conflict(BlickError):
+    """The thing is in a state that does not allow this."""
+
+
+class Gone(BlickError):
+    """The thing vanished, or was changed by someone else, while the request ran."""
+
+
+class LimitExceeded(BlickError):
+    """A quota or a size cap would be exceeded."""
+
+
+class UnsupportedMediaType(BlickError):
+    """The content type, or content that is not what it claims to be.
+
+    `accept_patch` lists the media types that would have been taken, for the header of that name.
+    """
+
+    def __init__(self, message: str, accept_patch: tuple[str, ...] = ()) -> None:
+        self.accept_patch = accept_patch
+        super().__init__(message)
+
+
+class RangeNotSatisfiable(BlickError):
+    """The wanted bytes lie outside the data of `size_bytes`."""
+
+    def __init__(self, message: str, size_bytes: int | None = None) -> None:
+        self.size_bytes = size_bytes
+        super().__init__(message)
+
+
+class TooManyRequests(BlickError):
+    """Try again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class ServiceUnavailable(BlickError):
+    """Something that Blick needs does not answer."""
+
+
+class BodyIncomplete(BlickError):
+    """The client went away, or its body broke off or was malformed; nobody may take the bytes for whole."""
+
+
+class StartRefused(BlickError):
+    """Configuration or surroundings that Blick must not start with; the text tells the operator why."""
+
+
+class StoreError(BlickError):
+    """The store `store` could not do what was asked."""
+
+    def __init__(self, store: str, detail: str = "") -> None:
+        self.store = store
+        super().__init__(f"{store}: {detail or (type(self).__doc__ or '').splitlines()[0]}")
+
+
+class DataNotFound(StoreError):
+    """Nothing is stored at that location."""
+
+
+class DataExists(StoreError):
+    """Something is stored under that name already, and it is not ours to overwrite."""
+
+
+class StoreFull(StoreError):
+    """No room left."""
+
+
+class StoreDenied(StoreError):
+    """The store may not be written, or its credentials are refused."""
+
+
+class StoreReadOnly(StoreError):
+    """This store takes no new data."""
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer."""
+
+
+class RangeInvalid(StoreError):
+    """The wanted range lies outside the stored data, or the data ended early."""
+
+
+class WriterClosed(StoreError):
+    """Written to, or committed, after commit or abort."""

@@ -1,0 +1,43 @@
+"""Blocking calls, made from the event loop.
+
+Cancelling an await does not stop the thread behind it. A hop therefore joins its thread before a
+cancellation goes on: once `await hop(...)` has ended, in whatever way, nothing of the call is running any
+more, and files, buffers and connections that it used may be closed or reused.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def hop(executor: Executor | None, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `call(*args, **kwargs)` in a thread of `executor` (None: the loop's own) and give its result.
+
+    Raises what the call raises. When cancelled, waits for the call to end, then lets the cancellation go on;
+    the call's own result or error is dropped then. A call that has not started is not started any more.
+    """
+    loop = asyncio.get_running_loop()
+    if kwargs:
+        future = loop.run_in_executor(executor, lambda: call(*args, **kwargs))
+    else:
+        future = loop.run_in_executor(executor, call, *args)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await _join(future)
+        raise
+
+
+async def _join(future: "asyncio.Future[T]") -> None:
+    """Wait until `future` is done, whatever further cancellations arrive meanwhile."""
+    while not future.done():
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError:
+            continue
+    if not future.cancelled():
+        future.exception()  # seen: the loop must not report it as lost

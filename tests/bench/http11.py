@@ -1,0 +1,192 @@
+"""A small blocking HTTP/1.1 client: it must cost next to nothing, for it shares the machine with the server."""
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import BinaryIO
+
+MIB = 1024 * 1024
+RECEIVE_BYTES = MIB  # one buffer per connection, reused: the client never keeps what it receives
+HEAD_LIMIT_BYTES = 64 * 1024
+TIMEOUT_S = 600.0
+
+
+class UnexpectedAnswer(Exception):
+    """The server answered with another status than the benchmark needs, or cut the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and header fields (names in lower case); `body` is empty when it was discarded."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    body_bytes: int
+
+
+class Connection:
+    """One connection to a server on loopback, opened on demand and again whenever the server closed it.
+
+    Not for several threads. Every request raises UnexpectedAnswer unless the status is the expected one.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        expect: int,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        discard: bool = False,
+    ) -> Answer:
+        """Send a request with a small body and read the answer; `discard` counts the body without keeping it."""
+        fields = {**(headers or {})}
+        if body or method in ("POST", "PATCH", "PUT"):
+            fields["Content-Length"] = str(len(body))
+        connection = self._send(_head(method, path, fields) + body)
+        answer = self._receive(connection, discard)
+        return _checked(answer, expect, f"{method} {path}")
+
+    def upload(
+        self, path: str, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int | None
+    ) -> None:
+        """PUT `size_bytes` of the file from `offset` on; with `chunk_bytes` chunked, else with Content-Length."""
+        length = {"Transfer-Encoding": "chunked"} if chunk_bytes else {"Content-Length": str(size_bytes)}
+        head = _head("PUT", path, {"Content-Type": "application/octet-stream", **length})
+        connection = self._send(head)
+        try:
+            if chunk_bytes:
+                _send_chunks(connection, source, offset, size_bytes, chunk_bytes)
+            else:
+                _send_file(connection, source, offset, size_bytes)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the server may have answered early: its answer says more than the broken pipe
+        _checked(self._receive(connection, discard=False), 204, f"PUT {path}")
+
+    def open_upload(self, path: str, size_bytes: int) -> socket.socket:
+        """Begin a PUT and hand out the socket: the caller sends the body in its own time, then calls finish."""
+        fields = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        return self._send(_head("PUT", path, fields))
+
+    def finish_upload(self) -> None:
+        """Read the answer to a PUT begun by open_upload."""
+        assert self._socket is not None
+        _checked(self._receive(self._socket, discard=False), 204, "PUT")
+
+    def _send(self, data: bytes) -> socket.socket:
+        connection = self._socket or self._connect()
+        connection.sendall(data)
+        return connection
+
+    def _connect(self) -> socket.socket:
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._socket
+
+    def _receive(self, connection: socket.socket, discard: bool) -> Answer:
+        status, headers, rest = self._receive_head(connection)
+        parts: list[bytes] = [] if discard else [rest]
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = _dechunked(connection, rest)
+            parts, count = [body], len(body)
+        elif status in (204, 304):
+            count = 0
+        else:
+            length = int(headers["content-length"]) if "content-length" in headers else None
+            count = self._receive_body(connection, len(rest), length, None if discard else parts)
+        if headers.get("connection", "").lower() == "close" or "content-length" not in headers:
+            self.close()
+        return Answer(status, headers, b"" if discard else b"".join(parts), count)
+
+    def _receive_head(self, connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            more = connection.recv(HEAD_LIMIT_BYTES)
+            if not more or len(data) > HEAD_LIMIT_BYTES:
+                raise UnexpectedAnswer(f"no complete answer, only {data[:200]!r}")
+            data += more
+        head, _, rest = data.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return int(first.split()[1]), headers, rest
+
+    def _receive_body(
+        self, connection: socket.socket, count: int, length: int | None, parts: list[bytes] | None
+    ) -> int:
+        while length is None or count < length:
+            received = connection.recv_into(self._buffer)
+            if not received:
+                break
+            if parts is not None:
+                parts.append(bytes(self._buffer[:received]))
+            count += received
+        if length is not None and count != length:
+            raise UnexpectedAnswer(f"{count} bytes received instead of {length}")
+        return count
+
+
+def _checked(answer: Answer, expect: int, what: str) -> Answer:
+    if answer.status != expect:
+        raise UnexpectedAnswer(f"{what}: {answer.status} instead of {expect}: {answer.body[:300]!r}")
+    return answer
+
+
+def _head(method: str, path: str, fields: dict[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: */*"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _send_file(connection: socket.socket, source: BinaryIO, offset: int, size_bytes: int) -> None:
+    end = offset + size_bytes
+    while offset < end:
+        try:
+            sent = os.sendfile(connection.fileno(), source.fileno(), offset, end - offset)
+        except BlockingIOError:  # a socket with a time-out is non-blocking underneath
+            _await_writable(connection)
+            continue
+        if sent == 0:
+            raise UnexpectedAnswer("the data file is shorter than the upload")
+        offset += sent
+
+
+def _await_writable(connection: socket.socket) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    if not poll.poll(TIMEOUT_S * 1000):
+        raise UnexpectedAnswer(f"the server took no data for {TIMEOUT_S:.0f} s")
+
+
+def _send_chunks(
+    connection: socket.socket, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int
+) -> None:
+    for start in range(offset, offset + size_bytes, chunk_bytes):
+        size = min(chunk_bytes, offset + size_bytes - start)
+        connection.sendall(b"%x\r\n" % size, socket.MSG_MORE)
+        _send_file(connection, source, start, size)
+        connection.sendall(b"\r\n", socket.MSG_MORE)
+    connection.sendall(b"0\r\n\r\n")
+
+
+def _dechunked(connection: socket.socket, data: bytes) -> bytes:
+    with connection.makefile("rb") as stream:
+        whole = data if data.endswith(b"0\r\n\r\n") else data + stream.read()
+    body = bytearray()
+    while whole:
+        size, _, whole = whole.partition(b"\r\n")
+        body += whole[: int(size, 16)]
+        whole = whole[int(size, 16) + 2 :]
+    return bytes(body)
