@@ -39,26 +39,20 @@ class Database:
         """`sqlite`, `mysql` (MariaDB too) or `postgresql`."""
         return self.engine.dialect.name
 
-    async def write(
-        self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `transaction(connection, *args)` in one read-write transaction, in one hop; commit, give its result.
 
         It may run several times: it is repeated after a deadlock, a lock time-out or a serialization failure,
         so it must do nothing but speak to the database. Any error rolls back. Raises ServiceUnavailable where
         the database does not answer; after an error at commit the outcome is not known.
         """
-        return await hop(self._threads, self.write_now, transaction, *args, **kwargs)
+        return await hop(self._threads, lambda: self.write_now(transaction, *args, **kwargs))
 
-    async def read(
-        self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `write`, for functions that only read; nothing is committed."""
-        return await hop(self._threads, self.read_now, transaction, *args, **kwargs)
+        return await hop(self._threads, lambda: self.read_now(transaction, *args, **kwargs))
 
-    def write_now(
-        self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def write_now(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` for blocking callers, such as commands."""
 
         def once() -> T:
@@ -67,9 +61,7 @@ class Database:
 
         return _retried(once)
 
-    def read_now(
-        self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def read_now(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` for blocking callers."""
 
         def once() -> T:
@@ -146,10 +138,13 @@ def _may_pass(error: DBAPIError) -> bool:
     original = error.orig
     if isinstance(original, sqlite3.OperationalError):
         return "locked" in str(original) or "busy" in str(original)
-    if getattr(original, "sqlstate", None) in _POSTGRESQL_RETRY or getattr(original, "pgcode", None) in _POSTGRESQL_RETRY:
+    if (
+        getattr(original, "sqlstate", None) in _POSTGRESQL_RETRY
+        or getattr(original, "pgcode", None) in _POSTGRESQL_RETRY
+    ):
         return True
-    arguments = getattr(original, "args", ())
-    return bool(arguments) and arguments[0] in _MYSQL_RETRY
+    arguments: tuple[object, ...] = getattr(original, "args", ())
+    return len(arguments) > 0 and arguments[0] in _MYSQL_RETRY
 
 
 def _outward(error: SQLAlchemyError) -> Exception:

@@ -1,0 +1,263 @@
+"""Images and their children: every statement that reads or changes them.
+
+All functions run inside a transaction of `blick.db.engine.Database`. Times are naive UTC.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, bindparam, insert, null, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.expression import Select
+
+from blick.db.children import gathered
+from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
+from blick.model.errors import Conflict
+from blick.model.image import DELETED, STATUS, Image, ImageLocation
+
+_decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+_BASE = (
+    "id", "name", "status", "visibility", "owner", "disk_format", "container_format", "size", "virtual_size",
+    "checksum", "os_hash_algo", "os_hash_value", "min_disk", "min_ram", "protected", "os_hidden",
+    "created_at", "updated_at",
+)  # fmt: skip
+
+
+def children_of(outer: FromClause) -> list[ColumnElement[Any]]:
+    """The columns `properties`, `tags` and `locations` for a statement over `outer`, which has a column `id`."""
+    live = {
+        table: (table.c.image_id == outer.c.id) & table.c.deleted.is_(False)
+        for table in (image_properties, image_tags, image_locations)
+    }
+    location = image_locations.c
+    return [
+        gathered([image_properties.c.name, image_properties.c.value], live[image_properties], outer).label(
+            "properties"
+        ),
+        gathered([image_tags.c.value], live[image_tags], outer).label("tags"),
+        gathered(
+            [location.id, location.value, location.meta_data],
+            live[image_locations] & (location.status == "active"),
+            outer,
+        ).label("locations"),
+    ]
+
+
+def base_of(outer: FromClause) -> list[ColumnElement[Any]]:
+    """An image's own columns, of `outer`."""
+    return [outer.c[name] for name in _BASE]
+
+
+def record(row: Row[Any], member_id: str | None, member_status: str | None) -> Image:
+    """The image of a row made of `base_of` and `children_of`."""
+    values = tuple(row)
+    own = dict(zip(_BASE, values, strict=False))
+    own["updated_at"] = own["updated_at"] or own["created_at"]
+    properties, tags, locations = values[len(_BASE) : len(_BASE) + 3]
+    return Image(
+        **own,
+        properties=dict(_decode_rows(properties)),
+        tags=tuple([tag for (tag,) in _decode_rows(tags)]),
+        locations=() if locations == "[]" else tuple(_locations(locations)),
+        member_id=member_id,
+        member_status=member_status,
+    )
+
+
+def _locations(text: str) -> Iterable[ImageLocation]:
+    for location_id, uri, metadata in sorted(_decode_rows(text), key=lambda row: int(row[0])):
+        yield ImageLocation(uri, _decode_object(metadata) if metadata else {}, location_id)
+
+
+def _membership() -> ColumnElement[Any]:
+    member = image_members.c
+    return (
+        select(member.status)
+        .where(
+            member.image_id == images.c.id,
+            member.member == bindparam("project_id"),
+            member.deleted.is_(False),
+        )
+        .limit(1)
+        .correlate(images)
+        .scalar_subquery()
+        .label("member_status")
+    )
+
+
+_GET: Select[Any] = (
+    select(*base_of(images), *children_of(images), _membership())
+    .where(images.c.id == bindparam("image_id"), images.c.deleted.is_(False))
+)  # fmt: skip
+
+
+def get(connection: Connection, image_id: str, project_id: str | None) -> Image | None:
+    """The image, or None if there is none or it is deleted. One statement.
+
+    Membership of `project_id` is filled in where the image is shared with it.
+    """
+    if not plausible_id(image_id):
+        return None
+    row = connection.execute(_GET, {"image_id": image_id, "project_id": project_id}).one_or_none()
+    if row is None:
+        return None
+    status = row[-1] if row.visibility == "shared" else None
+    return record(row, project_id if status is not None else None, status)
+
+
+def plausible_id(image_id: str) -> bool:
+    """Could the database hold an image of that id at all? (Length, and characters that every engine takes.)"""
+    return len(image_id) <= 36 and image_id.isascii() and "\x00" not in image_id
+
+
+def insert_image(connection: Connection, image: Image) -> None:
+    """Store a new image with its properties and tags. Raises Conflict if the id is, or ever was, in use."""
+    values = {name: getattr(image, name) for name in _BASE}
+    try:
+        connection.execute(insert(images), values | {"deleted": False})
+    except IntegrityError as error:
+        raise Conflict(f"Image ID {image.id} already exists!") from error
+    stamp = {
+        "image_id": image.id,
+        "created_at": image.created_at,
+        "updated_at": image.created_at,
+        "deleted": False,
+    }
+    if image.properties:
+        connection.execute(
+            insert(image_properties),
+            [stamp | {"name": name, "value": value} for name, value in image.properties.items()],
+        )
+    if image.tags:
+        connection.execute(insert(image_tags), [stamp | {"value": tag} for tag in image.tags])
+
+
+def set_status(
+    connection: Connection, image_id: str, from_: Sequence[str], to: str, now: datetime, **values: Any
+) -> bool:
+    """Compare and set: `status` becomes `to` (and the columns in `values` too) if it is one of `from_` now.
+
+    The only place where a status is written. False: the image has another status, is deleted or does not exist.
+    """
+    for status in from_:
+        if to not in STATUS[status]:
+            raise AssertionError(f"an image never goes from {status} to {to}")
+    changed = connection.execute(
+        update(images)
+        .where(images.c.id == image_id, images.c.status.in_(from_), images.c.deleted.is_(False))
+        .values(status=to, updated_at=now, **values)
+    )
+    return changed.rowcount == 1
+
+
+def set_base(
+    connection: Connection,
+    image_id: str,
+    values: Mapping[str, Any],
+    now: datetime,
+    statuses: Sequence[str] = (),
+) -> bool:
+    """Set base columns and `updated_at`; only while the status is one of `statuses`, if any are given.
+
+    False: the image is gone, or has another status.
+    """
+    statement = update(images).where(images.c.id == image_id, images.c.deleted.is_(False))
+    if statuses:
+        statement = statement.where(images.c.status.in_(statuses))
+    return connection.execute(statement.values(updated_at=now, **values)).rowcount == 1
+
+
+def set_properties(connection: Connection, image_id: str, properties: Mapping[str, str | None], now: datetime) -> None:
+    """Create or overwrite exactly these properties; a name once used keeps its one row (spec: image-model §1)."""
+    table = image_properties
+    stamp = {"image_id": image_id, "created_at": now, "updated_at": now, "deleted": False}
+    for name, value in properties.items():
+        changed = connection.execute(
+            update(table)
+            .where(table.c.image_id == image_id, table.c.name == name)
+            .values(value=value, updated_at=now, deleted=False, deleted_at=null())
+        )
+        if changed.rowcount == 0:
+            connection.execute(
+                insert(table),
+                {"name": name, "value": value} | stamp,
+            )
+
+
+def remove_properties(connection: Connection, image_id: str, names: Iterable[str], now: datetime) -> None:
+    """Soft-delete exactly these properties."""
+    table = image_properties
+    connection.execute(
+        update(table)
+        .where(table.c.image_id == image_id, table.c.name.in_(list(names)), table.c.deleted.is_(False))
+        .values(deleted=True, deleted_at=now, updated_at=now)
+    )
+
+
+def add_tags(connection: Connection, image_id: str, tags: Iterable[str], now: datetime) -> None:
+    """Add these tags, none of which the image may have yet."""
+    stamp = {"image_id": image_id, "created_at": now, "updated_at": now, "deleted": False}
+    connection.execute(insert(image_tags), [stamp | {"value": tag} for tag in tags])
+
+
+def remove_tags(connection: Connection, image_id: str, tags: Iterable[str], now: datetime) -> int:
+    """Soft-delete these tags; gives how many there were."""
+    table = image_tags
+    changed = connection.execute(
+        update(table)
+        .where(table.c.image_id == image_id, table.c.value.in_(list(tags)), table.c.deleted.is_(False))
+        .values(deleted=True, deleted_at=now, updated_at=now)
+    )
+    return changed.rowcount
+
+
+def live_tags(connection: Connection, image_id: str) -> set[str]:
+    """The image's tags at this moment of the transaction."""
+    table = image_tags
+    found = select(table.c.value).where(table.c.image_id == image_id, table.c.deleted.is_(False))
+    return set(connection.execute(found).scalars())
+
+
+def add_location(connection: Connection, image_id: str, uri: str, metadata: Mapping[str, Any], now: datetime) -> None:
+    """Record one more place where the image's bytes lie."""
+    connection.execute(
+        insert(image_locations),
+        {
+            "image_id": image_id,
+            "value": uri,
+            "meta_data": msgspec.json.encode(dict(metadata)).decode(),
+            "status": "active",
+            "created_at": now,
+            "updated_at": now,
+            "deleted": False,
+        },
+    )
+
+
+def lock(connection: Connection, image_id: str, now: datetime) -> bool:
+    """Take the image's row for the rest of the transaction, so that counts and sets made next are not raced.
+
+    Touches `updated_at`, as every save does. False: no such image.
+    """
+    return set_base(connection, image_id, {}, now)
+
+
+def delete_image(connection: Connection, image_id: str, now: datetime) -> bool:
+    """Soft-delete the image, unless it is protected, with all its children. False: gone or protected."""
+    changed = connection.execute(
+        update(images)
+        .where(images.c.id == image_id, images.c.deleted.is_(False), images.c.protected.is_(False))
+        .values(status=DELETED, deleted=True, deleted_at=now, updated_at=now)
+    )
+    if changed.rowcount != 1:
+        return False
+    for table in (image_properties, image_tags, image_members, image_locations):
+        values: dict[str, Any] = {"deleted": True, "deleted_at": now, "updated_at": now}
+        if table is image_locations:
+            values["status"] = DELETED
+        connection.execute(update(table).where(table.c.image_id == image_id, table.c.deleted.is_(False)).values(values))
+    return True

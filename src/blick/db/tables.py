@@ -1,0 +1,292 @@
+"""Glance's tables, exactly as its release 33 makes them, and Blick's own beside them (spec: database).
+
+Glance's tables are never altered: extra indexes are allowed, extra columns are not, and what Blick needs beyond
+them lives in tables named `blick_*`, so that Glance can take the database back at any time.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+from blick.db.metadata import metadata
+
+# SQLite counts rows in INTEGER keys only.
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+IMAGE_VISIBILITY = Enum("private", "public", "shared", "community", name="image_visibility", create_constraint=False)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(255), nullable=True),
+    Column("disk_format", String(20), nullable=True),
+    Column("container_format", String(20), nullable=True),
+    Column("size", _BIG, nullable=True),
+    Column("virtual_size", _BIG, nullable=True),
+    Column("status", String(30), nullable=False),
+    Column("visibility", IMAGE_VISIBILITY, nullable=False, server_default="shared"),
+    Column("checksum", String(32), nullable=True),
+    Column("os_hash_algo", String(64), nullable=True),
+    Column("os_hash_value", String(128), nullable=True),
+    Column("min_disk", Integer, nullable=False),
+    Column("min_ram", Integer, nullable=False),
+    Column("owner", String(255), nullable=True),
+    Column("protected", Boolean, nullable=False, server_default=false()),
+    Column("os_hidden", Boolean, nullable=False, server_default=false()),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Column("deleted_at", DateTime, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    Index("os_hidden_image_idx", "os_hidden"),
+    Index("visibility_image_idx", "visibility"),
+    Index("checksum_image_idx", "checksum"),
+    Index("os_hash_value_image_idx", "os_hash_value"),
+    Index("ix_images_deleted", "deleted"),
+    Index("owner_image_idx", "owner"),
+    Index("created_at_image_idx", "created_at"),
+    Index("updated_at_image_idx", "updated_at"),
+)
+
+image_properties = Table(
+    "image_properties",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("image_id", String(36), ForeignKey("images.id"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("value", Text, nullable=True),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Column("deleted_at", DateTime, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    Index("ix_image_properties_deleted", "deleted"),
+    Index("ix_image_properties_image_id", "image_id"),
+    UniqueConstraint("image_id", "name", name="ix_image_properties_image_id_name"),
+)
+
+image_tags = Table(
+    "image_tags",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("image_id", String(36), ForeignKey("images.id"), nullable=False),
+    Column("value", String(255), nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Column("deleted_at", DateTime, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    Index("ix_image_tags_image_id_tag_value", "image_id", "value"),
+    Index("ix_image_tags_image_id", "image_id"),
+)
+
+image_members = Table(
+    "image_members",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("image_id", String(36), ForeignKey("images.id"), nullable=False),
+    Column("member", String(255), nullable=False),
+    Column("can_share", Boolean, nullable=False),
+    Column("status", String(20), nullable=False, server_default="pending"),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Column("deleted_at", DateTime, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    Index("ix_image_members_deleted", "deleted"),
+    Index("ix_image_members_image_id", "image_id"),
+    Index("ix_image_members_image_id_member", "image_id", "member"),
+    UniqueConstraint("image_id", "member", "deleted_at", name="image_members_image_id_member_deleted_at_key"),
+)
+
+image_locations = Table(
+    "image_locations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("image_id", String(36), ForeignKey("images.id"), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("meta_data", Text, nullable=True),
+    Column("status", String(30), nullable=False, server_default="active"),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Column("deleted_at", DateTime, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    Index("ix_image_locations_deleted", "deleted"),
+    Index("ix_image_locations_image_id", "image_id"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("type", String(30), nullable=False),
+    Column("status", String(30), nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("expires_at", DateTime, nullable=True),
+    Column("image_id", String(36), nullable=True),
+    Column("request_id", String(64), nullable=True),
+    Column("user_id", String(64), nullable=True),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Column("deleted_at", DateTime, nullable=True),
+    Column("deleted", Boolean, nullable=False),
+    Index("ix_tasks_status", "status"),
+    Index("ix_tasks_type", "type"),
+    Index("ix_tasks_deleted", "deleted"),
+    Index("ix_tasks_updated_at", "updated_at"),
+    Index("ix_tasks_owner", "owner"),
+    Index("ix_tasks_image_id", "image_id"),
+)
+
+task_info = Table(
+    "task_info",
+    metadata,
+    Column("task_id", String(36), ForeignKey("tasks.id"), primary_key=True),
+    Column("input", Text, nullable=True),
+    Column("result", Text, nullable=True),
+    Column("message", Text, nullable=True),
+)
+
+node_reference = Table(
+    "node_reference",
+    metadata,
+    Column("node_reference_id", _BIG, primary_key=True),
+    Column("node_reference_url", String(255), nullable=False),
+    UniqueConstraint("node_reference_url", name="uq_node_reference_node_reference_url"),
+)
+
+cached_images = Table(
+    "cached_images",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("image_id", String(36), nullable=False),
+    Column("last_accessed", DateTime, nullable=False),
+    Column("last_modified", DateTime, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("hits", Integer, nullable=False),
+    Column("checksum", String(32), nullable=True),
+    Column("node_reference_id", _BIG, ForeignKey("node_reference.node_reference_id"), nullable=False),
+    UniqueConstraint("image_id", "node_reference_id", name="ix_cached_images_image_id_node_reference_id"),
+)
+
+metadef_namespaces = Table(
+    "metadef_namespaces",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("namespace", String(80), nullable=False),
+    Column("display_name", String(80), nullable=True),
+    Column("description", Text, nullable=True),
+    Column("visibility", String(32), nullable=True),
+    Column("protected", Boolean, nullable=True),
+    Column("owner", String(255), nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Index("ix_metadef_namespaces_owner", "owner"),
+    UniqueConstraint("namespace", name="uq_metadef_namespaces_namespace"),
+)
+
+metadef_resource_types = Table(
+    "metadef_resource_types",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(80), nullable=False),
+    Column("protected", Boolean, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    UniqueConstraint("name", name="uq_metadef_resource_types_name"),
+)
+
+metadef_namespace_resource_types = Table(
+    "metadef_namespace_resource_types",
+    metadata,
+    Column("resource_type_id", Integer, ForeignKey("metadef_resource_types.id"), primary_key=True),
+    Column("namespace_id", Integer, ForeignKey("metadef_namespaces.id"), primary_key=True),
+    Column("properties_target", String(80), nullable=True),
+    Column("prefix", String(80), nullable=True),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Index("ix_metadef_ns_res_types_namespace_id", "namespace_id"),
+)
+
+metadef_objects = Table(
+    "metadef_objects",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("namespace_id", Integer, ForeignKey("metadef_namespaces.id"), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("description", Text, nullable=True),
+    Column("required", Text, nullable=True),
+    Column("json_schema", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Index("ix_metadef_objects_name", "name"),
+    UniqueConstraint("namespace_id", "name", name="uq_metadef_objects_namespace_id_name"),
+)
+
+metadef_properties = Table(
+    "metadef_properties",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("namespace_id", Integer, ForeignKey("metadef_namespaces.id"), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("json_schema", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Index("ix_metadef_properties_name", "name"),
+    UniqueConstraint("namespace_id", "name", name="uq_metadef_properties_namespace_id_name"),
+)
+
+metadef_tags = Table(
+    "metadef_tags",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("namespace_id", Integer, ForeignKey("metadef_namespaces.id"), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=True),
+    Index("ix_metadef_tags_name", "name"),
+    UniqueConstraint("namespace_id", "name", name="uq_metadef_tags_namespace_id_name"),
+)
+
+# Pages are read by (created_at, id); Glance's index of created_at alone leaves ties to a sort.
+Index("blick_images_created_at_id", images.c.created_at, images.c.id)
+# A member's list starts from the memberships.
+Index("blick_image_members_member", image_members.c.member, image_members.c.image_id)
+# Tags are filtered by value.
+Index("blick_image_tags_value", image_tags.c.value, image_tags.c.image_id)
+
+# Who is working on an image's data at present. A lease that has lapsed, or whose holder is known to be dead,
+# may be taken by anyone, who then has to clean up. Every write of a holder carries its token.
+leases = Table(
+    "blick_leases",
+    metadata,
+    Column("image_id", String(36), primary_key=True),
+    Column("token", String(32), nullable=False),
+    Column("holder", String(255), nullable=False),
+    Column("store", String(255), nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index("blick_leases_holder", "holder"),
+    Index("blick_leases_expires", "expires_at_ms"),
+)
+
+# Bytes that no image needs any more; written in the transaction that gave them up, worked off later.
+location_deletes = Table(
+    "blick_location_deletes",
+    metadata,
+    Column("id", _BIG, primary_key=True, autoincrement=True),
+    Column("image_id", String(36), nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("meta_data", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Column("last_error", Text, nullable=True),
+    Index("blick_location_deletes_not_before", "not_before_ms"),
+)

@@ -1,0 +1,123 @@
+"""The transactions around one upload: lease and status move together, or not at all (design: crash safety).
+
+A lease says that some process is working on an image's data. It begins in the transaction that makes the image
+`saving` and ends in the one that makes it `active` or `queued` again. Whoever ends it must name its token, so a
+process that lost its lease (it stalled, somebody cleaned up) cannot change anything any more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from blick.db import images
+from blick.db.tables import leases
+from blick.model.blob import Digests, Location
+from blick.model.errors import Conflict, Gone
+from blick.model.image import ACTIVE, QUEUED, SAVING
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on the data of `image_id`, where the bytes go, and until when nobody else may step in."""
+
+    image_id: str
+    token: str
+    holder: str
+    store: str
+    expires_at_ms: int
+
+
+def begin(connection: Connection, lease: Lease, now: datetime) -> None:
+    """queued → saving, with a lease. Raises Conflict if the image is not queued, or someone is at its data still."""
+    if not images.set_status(connection, lease.image_id, (QUEUED,), SAVING, now):
+        raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
+    try:
+        connection.execute(
+            insert(leases),
+            {
+                "image_id": lease.image_id,
+                "token": lease.token,
+                "holder": lease.holder,
+                "store": lease.store,
+                "expires_at_ms": lease.expires_at_ms,
+            },
+        )
+    except IntegrityError as error:
+        raise Conflict(f"The data of image {lease.image_id} is still being cleaned up. Try again.") from error
+
+
+def finish(
+    connection: Connection,
+    lease: Lease,
+    location: Location,
+    digests: Digests,
+    virtual_size: int | None,
+    now: datetime,
+) -> None:
+    """saving → active with size, hashes and location; the lease ends.
+
+    Raises Gone, and changes nothing, if the image was deleted meanwhile or the lease is no longer ours.
+    """
+    values: Mapping[str, Any] = {
+        "size": digests.size_bytes,
+        "virtual_size": virtual_size,
+        "checksum": digests.checksum,
+        "os_hash_algo": digests.os_hash_algo,
+        "os_hash_value": digests.os_hash_value,
+    }
+    if not images.set_status(connection, lease.image_id, (SAVING,), ACTIVE, now, **values):
+        raise Gone(f"Image {lease.image_id} was deleted or changed while its data was uploaded.")
+    if not _drop(connection, lease):
+        raise Gone(f"The upload to image {lease.image_id} took too long without a sign of life and was given up.")
+    images.add_location(connection, lease.image_id, location.uri, location.metadata, now)
+
+
+def give_back(connection: Connection, lease: Lease, now: datetime) -> None:
+    """saving → queued, as if nothing had been sent; the lease ends. Only after the bytes are removed.
+
+    An image that was deleted meanwhile stays deleted. Without effect if the lease is no longer ours.
+    """
+    if _drop(connection, lease):
+        cleared: Mapping[str, Any] = dict.fromkeys(
+            ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
+        )
+        images.set_status(connection, lease.image_id, (SAVING,), QUEUED, now, **cleared)
+
+
+def take_over(connection: Connection, lease: Lease, token: str, holder: str, expires_at_ms: int) -> Lease | None:
+    """Make a dead or lapsed lease ours, to clean up behind it. None: someone else was faster, or it ended."""
+    changed = connection.execute(
+        update(leases)
+        .where(leases.c.image_id == lease.image_id, leases.c.token == lease.token)
+        .values(token=token, holder=holder, expires_at_ms=expires_at_ms)
+    )
+    if changed.rowcount != 1:
+        return None
+    return Lease(lease.image_id, token, holder, lease.store, expires_at_ms)
+
+
+def renew(connection: Connection, holder: str, expires_at_ms: int) -> None:
+    """Keep every lease of `holder` alive until `expires_at_ms`. One statement, however many there are."""
+    connection.execute(update(leases).where(leases.c.holder == holder).values(expires_at_ms=expires_at_ms))
+
+
+def others(connection: Connection, holder: str) -> list[Lease]:
+    """Every lease that is not `holder`'s own, oldest first."""
+    rows = connection.execute(select(leases).where(leases.c.holder != holder).order_by(leases.c.expires_at_ms))
+    return [Lease(row.image_id, row.token, row.holder, row.store, row.expires_at_ms) for row in rows]
+
+
+def held(connection: Connection, image_id: str) -> bool:
+    """Is somebody at the data of that image?"""
+    return connection.execute(select(leases.c.token).where(leases.c.image_id == image_id)).first() is not None
+
+
+def _drop(connection: Connection, lease: Lease) -> bool:
+    changed = connection.execute(
+        delete(leases).where(leases.c.image_id == lease.image_id, leases.c.token == lease.token)
+    )
+    return changed.rowcount == 1

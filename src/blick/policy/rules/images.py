@@ -1,0 +1,121 @@
+"""Images and their data. (spec: policies)"""
+
+from blick.policy.rules.rule import Rule
+
+RULES = (
+    Rule(
+        "add_image",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s and project_id:%(owner)s)",
+        "Create an image record.",
+        operations=("POST /v2/images",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "delete_image",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
+        "Delete an image.",
+        operations=("DELETE /v2/images/{image_id}",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "get_image",
+        "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+        "See one image; also the per-item filter of the list and the hide-or-deny switch (404/403) of every other image rule.",
+        operations=(
+            "GET /v2/images/{image_id}",
+            "GET /v2/images (per item)",
+            "GET /v2/images/{image_id}/tasks",
+            "every /members route",
+        ),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "get_images",
+        "rule:context_is_admin or (role:reader and project_id:%(project_id)s)",
+        "Use the image list at all (target: caller's project).",
+        operations=("GET /v2/images",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "modify_image",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
+        "PATCH attributes, tags, stage data, start an import (except copy-image).",
+        operations=(
+            "PATCH /v2/images/{image_id}",
+            "PUT /v2/images/{image_id}/tags/{tag}",
+            "DELETE /v2/images/{image_id}/tags/{tag}",
+            "PUT /v2/images/{image_id}/stage",
+            "POST /v2/images/{image_id}/import",
+        ),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "publicize_image",
+        "rule:context_is_admin",
+        "Set visibility to public (create or PATCH), checked before modify_image.",
+        operations=(
+            "PATCH /v2/images/{image_id}",
+            "POST /v2/images",
+        ),
+    ),
+    Rule(
+        "communitize_image",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
+        "Set visibility to community (create or PATCH), checked before modify_image.",
+        operations=(
+            "PATCH /v2/images/{image_id}",
+            "POST /v2/images",
+        ),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "download_image",
+        "rule:context_is_admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+        "Read image data (also on a cache hit in the cache middleware).",
+        operations=("GET /v2/images/{image_id}/file",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "download_from_store",
+        "rule:context_is_admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+        "Use the ?prefer store selection of a download, after download_image.",
+        operations=("GET /v2/images/{image_id}/file",),
+    ),
+    Rule(
+        "upload_image",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
+        "PUT image data.",
+        operations=("PUT /v2/images/{image_id}/file",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "deactivate",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
+        "Deactivate an image.",
+        operations=("POST /v2/images/{image_id}/actions/deactivate",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "reactivate",
+        "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
+        "Reactivate an image.",
+        operations=("POST /v2/images/{image_id}/actions/reactivate",),
+        legacy="rule:default",
+        legacy_since="W",
+    ),
+    Rule(
+        "copy_image",
+        "rule:context_is_admin",
+        "Start a copy-image import; the copy task then runs with an admin context.",
+        operations=("POST /v2/images/{image_id}/import",),
+    ),
+)

@@ -1,0 +1,21 @@
+"""What one policy rule is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule's name, its default, what it means, and the calls that ask it.
+
+    `legacy` is an older default, or-ed to the new one while enforce_new_defaults is off and no operator has
+    overridden the rule.
+    """
+
+    name: str
+    default: str
+    meaning: str
+    operations: tuple[str, ...] = ()
+    scope_types: tuple[str, ...] = ("project",)
+    legacy: str | None = None
+    legacy_since: str | None = None
+    legacy_name: str | None = None
