@@ -1,14 +1,16 @@
 """A small blocking HTTP/1.1 client: it must cost next to nothing, for it shares the machine with the server."""
 
+import contextlib
 import os
 import socket
+import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
 MIB = 1024 * 1024
 RECEIVE_BYTES = MIB  # one buffer per connection, reused: the client never keeps what it receives
 HEAD_LIMIT_BYTES = 64 * 1024
-TIMEOUT_S = 600.0
+TIMEOUT_S = 600
 
 
 class UnexpectedAnswer(Exception):
@@ -58,20 +60,17 @@ class Connection:
         answer = self._receive(connection, discard)
         return _checked(answer, expect, f"{method} {path}")
 
-    def upload(
-        self, path: str, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int | None
-    ) -> None:
+    def upload(self, path: str, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int | None) -> None:
         """PUT `size_bytes` of the file from `offset` on; with `chunk_bytes` chunked, else with Content-Length."""
         length = {"Transfer-Encoding": "chunked"} if chunk_bytes else {"Content-Length": str(size_bytes)}
         head = _head("PUT", path, {"Content-Type": "application/octet-stream", **length})
         connection = self._send(head)
-        try:
+        # A server that answers early may close: its answer says more than the broken pipe.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if chunk_bytes:
                 _send_chunks(connection, source, offset, size_bytes, chunk_bytes)
             else:
                 _send_file(connection, source, offset, size_bytes)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the server may have answered early: its answer says more than the broken pipe
         _checked(self._receive(connection, discard=False), 204, f"PUT {path}")
 
     def open_upload(self, path: str, size_bytes: int) -> socket.socket:
@@ -90,36 +89,29 @@ class Connection:
         return connection
 
     def _connect(self) -> socket.socket:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
+        self._socket = socket.create_connection(("127.0.0.1", self._port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Time-outs kept by the kernel leave the socket blocking, as sendfile wants it.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", TIMEOUT_S, 0))
         return self._socket
 
     def _receive(self, connection: socket.socket, discard: bool) -> Answer:
-        status, headers, rest = self._receive_head(connection)
-        parts: list[bytes] = [] if discard else [rest]
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            body = _dechunked(connection, rest)
-            parts, count = [body], len(body)
-        elif status in (204, 304):
+        status, headers, rest = _receive_head(connection)
+        length = int(headers["content-length"]) if "content-length" in headers else None
+        chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        parts: list[bytes] | None = None if discard else [rest]
+        if status in (204, 304):
             count = 0
+        elif chunked:
+            parts = [_receive_chunks(connection, rest)]
+            count = len(parts[0])
         else:
-            length = int(headers["content-length"]) if "content-length" in headers else None
-            count = self._receive_body(connection, len(rest), length, None if discard else parts)
-        if headers.get("connection", "").lower() == "close" or "content-length" not in headers:
+            count = self._receive_body(connection, len(rest), length, parts)
+        unbounded = length is None and not chunked and status not in (204, 304)
+        if unbounded or headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(status, headers, b"" if discard else b"".join(parts), count)
-
-    def _receive_head(self, connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = connection.recv(HEAD_LIMIT_BYTES)
-            if not more or len(data) > HEAD_LIMIT_BYTES:
-                raise UnexpectedAnswer(f"no complete answer, only {data[:200]!r}")
-            data += more
-        head, _, rest = data.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return int(first.split()[1]), headers, rest
+        return Answer(status, headers, b"".join(parts or ()), count)
 
     def _receive_body(
         self, connection: socket.socket, count: int, length: int | None, parts: list[bytes] | None
@@ -148,31 +140,29 @@ def _head(method: str, path: str, fields: dict[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+def _receive_head(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(HEAD_LIMIT_BYTES)
+        if not more or len(data) > HEAD_LIMIT_BYTES:
+            raise UnexpectedAnswer(f"no complete answer, only {data[:200]!r}")
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split()[1]), headers, rest
+
+
 def _send_file(connection: socket.socket, source: BinaryIO, offset: int, size_bytes: int) -> None:
     end = offset + size_bytes
     while offset < end:
-        try:
-            sent = os.sendfile(connection.fileno(), source.fileno(), offset, end - offset)
-        except BlockingIOError:  # a socket with a time-out is non-blocking underneath
-            _await_writable(connection)
-            continue
+        sent = os.sendfile(connection.fileno(), source.fileno(), offset, end - offset)
         if sent == 0:
             raise UnexpectedAnswer("the data file is shorter than the upload")
         offset += sent
 
 
-def _await_writable(connection: socket.socket) -> None:
-    import select
-
-    poll = select.poll()
-    poll.register(connection, select.POLLOUT)
-    if not poll.poll(TIMEOUT_S * 1000):
-        raise UnexpectedAnswer(f"the server took no data for {TIMEOUT_S:.0f} s")
-
-
-def _send_chunks(
-    connection: socket.socket, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int
-) -> None:
+def _send_chunks(connection: socket.socket, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int) -> None:
     for start in range(offset, offset + size_bytes, chunk_bytes):
         size = min(chunk_bytes, offset + size_bytes - start)
         connection.sendall(b"%x\r\n" % size, socket.MSG_MORE)
@@ -181,12 +171,16 @@ def _send_chunks(
     connection.sendall(b"0\r\n\r\n")
 
 
-def _dechunked(connection: socket.socket, data: bytes) -> bytes:
-    with connection.makefile("rb") as stream:
-        whole = data if data.endswith(b"0\r\n\r\n") else data + stream.read()
+def _receive_chunks(connection: socket.socket, data: bytes) -> bytes:
+    """A chunked body as a whole; only for small ones (no trailers, no chunk extensions)."""
+    while not data.endswith(b"0\r\n\r\n"):
+        more = connection.recv(RECEIVE_BYTES)
+        if not more:
+            raise UnexpectedAnswer("the connection ended within a chunked answer")
+        data += more
     body = bytearray()
-    while whole:
-        size, _, whole = whole.partition(b"\r\n")
-        body += whole[: int(size, 16)]
-        whole = whole[int(size, 16) + 2 :]
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        body += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
     return bytes(body)

@@ -1,0 +1,193 @@
+"""Compare Blick with the reference service on this machine: `python -m tests.bench --help` (or `make bench`)."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from tests.bench import install, report
+from tests.bench.http11 import UnexpectedAnswer
+from tests.bench.metrics import METRICS, QUICK, Bench, Metric, Scale
+from tests.bench.report import Results
+from tests.bench.servers import Blick, Nginx, Server, Upstream
+
+ALL_SERVERS = ("upstream", "blick", "nginx")
+ROUNDS = 3
+KIB_PER_GIB = 1024 * 1024
+FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
+METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
+SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
+whole process tree. The targets of the metadata requests are judged by CPU, because the wall time holds the
+client's share. The hash floor is MD5, SHA-512 and a file write side by side over data in memory; its second figure
+holds the fsync that a crash-safe upload needs as well."""
+
+
+def main() -> int:
+    """Returns the exit code: 0 unless something failed to run; speed never fails a run."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    options = _options()
+    metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    results = Results()
+    with _bench(options.servers, QUICK if options.quick else Scale(), options.folder) as bench:
+        for metric in metrics:
+            _measure(bench, metric, rounds, results)
+    title = f"{datetime.now(UTC):%Y-%m-%d}, {rounds} round{'s' * (rounds > 1)}{', quick' * options.quick}"
+    print(_plain(title, metrics, results))
+    if options.markdown:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(_markdown(title, metrics, results))
+    return 1 if results.failures else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round with small sizes")
+    parser.add_argument("--rounds", type=int, help=f"rounds per metric (default {ROUNDS}, with --quick 1)")
+    names = ", ".join(metric.name for metric in METRICS)
+    parser.add_argument("--only", type=_names([m.name for m in METRICS]), help=f"some metrics of: {names}")
+    parser.add_argument(
+        "--servers",
+        type=_names(list(ALL_SERVERS)),
+        default=list(ALL_SERVERS),
+        help=f"some servers of: {', '.join(ALL_SERVERS)}",
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    parser.add_argument("--folder", type=Path, help="where databases and images go (default: the cache folder)")
+    return parser.parse_args()
+
+
+def _names(known: list[str]) -> type[list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+        return names
+
+    return parse  # type: ignore[return-value]
+
+
+def _interrupted(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt  # the one way out that stops every server
+
+
+@contextmanager
+def _bench(wanted: list[str], scale: Scale, folder: Path | None) -> Iterator[Bench]:
+    """Start the wanted servers in a temporary folder; stop them and remove it at the end."""
+    cache = install.cache_folder()
+    base = folder or cache
+    base.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="bench-", dir=base))
+    with ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, root, ignore_errors=True)
+        upstream = install.upstream_environment(cache) if "upstream" in wanted else cache
+
+        def make(subject: str, name: str, workers: int) -> Server:
+            if subject == "upstream":
+                return Upstream(root / name, upstream, workers)
+            return Blick(root / name, workers)
+
+        bench = Bench({}, cache, root, scale, lambda subject: make(subject, f"{subject}-fresh", 1))
+        for subject in wanted:
+            server = _nginx(root, cache, bench.data.parent) if subject == "nginx" else make(subject, subject, 2)
+            if server is not None:
+                _say(f"starting {subject}")
+                cleanup.callback(server.stop)
+                server.prepare()
+                server.start()
+                bench.servers[subject] = server
+        yield bench
+
+
+def _nginx(root: Path, cache: Path, files: Path) -> Server | None:
+    program = install.nginx_program(cache)
+    if program is None:
+        _say("nginx left out: neither installed nor to be had from Debian's packages")
+        return None
+    return Nginx(root / "nginx", program, files)
+
+
+def _measure(bench: Bench, metric: Metric, rounds: int, results: Results) -> None:
+    subjects = [subject for subject in metric.subjects if subject == "floor" or subject in bench.servers]
+    try:
+        with metric.setup(bench) as state:
+            for number in range(rounds):
+                for subject in subjects:
+                    figures = metric.measure(bench, subject, state)
+                    results.add(metric.name, subject, figures)
+                    shown = ", ".join(f"{key} {report.number(value)}" for key, value in figures.items())
+                    _say(f"{metric.name} {number + 1}/{rounds} {subject}: {shown}")
+    except FAILURES as failure:
+        results.failures[metric.name] = f"{type(failure).__name__}: {failure}"
+        _say(f"{metric.name} failed: {results.failures[metric.name]}")
+
+
+def _plain(title: str, metrics: list[Metric], results: Results) -> str:
+    medians = results.medians()
+    parts = [
+        f"Blick against upstream, {title}",
+        *_machine(),
+        "",
+        report.plain(report.HEADINGS, report.rows(metrics, medians)),
+        "",
+        report.plain(("target", "measured", "verdict"), list(report.target_rows(medians))),
+        *(f"FAILED {name}: {reason}" for name, reason in results.failures.items()),
+    ]
+    return "\n".join(parts)
+
+
+def _markdown(title: str, metrics: list[Metric], results: Results) -> str:
+    medians = results.medians()
+    parts = [
+        "# Benchmarks",
+        f"The last full run of `make bench`: {title}.",
+        "\n".join(f"- {line}" for line in _machine()),
+        METHOD,
+        report.markdown(report.HEADINGS, report.rows(metrics, medians)),
+        "## Targets",
+        report.markdown(("target", "measured", "verdict"), list(report.target_rows(medians))),
+        *(f"Failed to run: {name} ({reason})" for name, reason in results.failures.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine() -> list[str]:
+    """The machine and the versions, for a reader of the figures."""
+    model = _field("/proc/cpuinfo", "model name")
+    memory_kib = int(_field("/proc/meminfo", "MemTotal").split()[0])
+    pins = dict(line.split("==") for line in install.REQUIREMENTS.read_text().splitlines() if "==" in line)
+    return [
+        f"machine: {len(os.sched_getaffinity(0))} processors ({model}), {memory_kib / KIB_PER_GIB:.0f} GiB of memory",
+        f"system: {platform.system()} {platform.release()}, Python {platform.python_version()}",
+        f"Blick {importlib.metadata.version('blick')}; upstream: Glance {pins['glance']}, uWSGI {pins['uWSGI']}",
+    ]
+
+
+def _field(path: str, name: str) -> str:
+    for line in Path(path).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return "unknown"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: every server is stopped")
