@@ -30,7 +30,7 @@ class Location:
 
     store: str
     uri: str
-    metadata: Mapping[str, Any] = field(default=_NOTHING)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
