@@ -18,6 +18,7 @@ packages=(
   grub-common       # boot:  grub-mkimage and grub-mkstandalone
   grub-pc-bin       # boot:  GRUB for a BIOS, as files; nothing is installed on this machine's disk
   mtools            # boot:  writes files into a FAT file system without mounting it
+  fdisk             # boot:  sfdisk writes partition tables
   xorriso           # iso:   makes an ISO
   grub-rescue-pc    # iso:   ships an ISO that somebody else made
 )

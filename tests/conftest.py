@@ -1,0 +1,71 @@
+"""`--require`: real parts whose absence fails a run instead of skipping tests. See tests/support/parts.py."""
+
+import pytest
+
+from tests.support.parts import PARTS
+
+REQUIRED = pytest.StashKey[frozenset[str]]()
+MISSING = pytest.StashKey[dict[str, str | None]]()
+"""What each probe said, so that a part is looked for once a run."""
+SKIPPED = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require",
+        action="append",
+        default=[],
+        metavar="PART[,PART]",
+        help=f"fail instead of skipping where one of these is missing: {', '.join(PARTS)}, or all",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*parts): real parts this test uses, named in tests/support/parts.py")
+    named = {name.strip() for value in config.getoption("--require") for name in value.split(",") if name.strip()}
+    unknown = named - PARTS.keys() - {"all"}
+    if unknown:
+        raise pytest.UsageError(
+            f"--require: no part called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}"
+        )
+    config.stash[REQUIRED] = frozenset(PARTS) if "all" in named else frozenset(named)
+    config.stash[MISSING] = {}
+    config.stash[SKIPPED] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        unknown = {name for marker in item.iter_markers("needs") for name in marker.args} - PARTS.keys()
+        if unknown:
+            raise pytest.UsageError(
+                f"{item.nodeid} needs {', '.join(sorted(unknown))}, which tests/support/parts.py lacks"
+            )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in [name for marker in item.iter_markers("needs") for name in marker.args]:
+        _demand(item.config, name)
+
+
+def _demand(config: pytest.Config, name: str) -> None:
+    """Lets the test go on, skips it, or fails it, as the part called `name` and `--require` say."""
+    probed = config.stash[MISSING]
+    if name not in probed:
+        probed[name] = PARTS[name].missing()
+    reason = probed[name]
+    if reason is None:
+        return
+    if name in config.stash[REQUIRED]:
+        pytest.fail(f"{name} is required, but there is {reason}", pytrace=False)
+    config.stash[SKIPPED][name] = config.stash[SKIPPED].get(name, 0) + 1
+    pytest.skip(f"needs {name}: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = config.stash[SKIPPED]
+    if not skipped:
+        return
+    terminalreporter.section("missing parts (make deps)", yellow=True)
+    for name, tests in sorted(skipped.items()):
+        terminalreporter.line(f"{name}: {tests} test(s) skipped, {config.stash[MISSING][name]} — {PARTS[name].what}")

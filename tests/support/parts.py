@@ -1,0 +1,99 @@
+"""Real programs that some tests need, each with a probe: one line in PARTS makes a new part known to `--require`.
+
+A test says `@pytest.mark.needs("qemu")`. Where the part is missing the test is skipped, and the part is listed at the
+end of the run; `--require qemu` turns that skip into a failure.
+"""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+VENV_BIN = Path(sys.executable).parent
+"""Where the programs of the running virtual environment are (not resolved: its interpreter is a link out of it)."""
+
+PACKAGED_ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
+"""An ISO that somebody else made: a Debian package (grub-rescue-pc) ships it."""
+
+GRUB_BIOS_FOLDER = Path("/usr/lib/grub/i386-pc")
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""sfdisk lives in an sbin folder, which an ordinary user's PATH leaves out."""
+
+Probe = Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A real thing that tests can need. `missing()` says what is not there, or gives None when all is."""
+
+    what: str
+    missing: Probe
+
+
+def system_program(name: str) -> str:
+    """The full path of a program of the system; FileNotFoundError says which one is not there."""
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if found is None:
+        raise FileNotFoundError(f"no program {name}; `make deps` installs it")
+    return found
+
+
+def programs(*names: str) -> Probe:
+    """A probe for programs of the system."""
+
+    def missing() -> str | None:
+        absent = [name for name in names if shutil.which(name, path=SYSTEM_PATH) is None]
+        return f"no program {', '.join(absent)}" if absent else None
+
+    return missing
+
+
+def files(*paths: Path) -> Probe:
+    """A probe for files or folders that a package brings."""
+
+    def missing() -> str | None:
+        absent = [str(path) for path in paths if not path.exists()]
+        return f"no {', '.join(absent)}" if absent else None
+
+    return missing
+
+
+def venv(*, scripts: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> Probe:
+    """A probe for programs and modules of the virtual environment the tests run in."""
+
+    def missing() -> str | None:
+        absent = [name for name in scripts if not (VENV_BIN / name).exists()]
+        absent += [name for name in modules if importlib.util.find_spec(name) is None]
+        return f"no {', '.join(absent)} in the virtual environment" if absent else None
+
+    return missing
+
+
+def every(*probes: Probe) -> Probe:
+    """A probe that is content when all of these are; it reports the first that is not."""
+
+    def missing() -> str | None:
+        return next((reason for probe in probes if (reason := probe()) is not None), None)
+
+    return missing
+
+
+PARTS: dict[str, Part] = {
+    "clients": Part(
+        "the real clients: openstack, glance and openstacksdk",
+        venv(scripts=("openstack", "glance"), modules=("openstack",)),
+    ),
+    "qemu": Part("qemu-img, to make and read images", programs("qemu-img")),
+    "boot": Part(
+        "a bootable disk, and qemu to boot it",
+        every(
+            programs("qemu-img", "qemu-system-x86_64", "grub-mkimage", "grub-editenv", "mformat", "mcopy", "sfdisk"),
+            files(GRUB_BIOS_FOLDER / "boot.img"),
+        ),
+    ),
+    "iso": Part(
+        "an ISO from a Debian package, and xorriso to make one", every(programs("xorriso"), files(PACKAGED_ISO))
+    ),
+}
