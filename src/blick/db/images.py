@@ -4,7 +4,9 @@ All functions run inside a transaction of `blick.db.engine.Database`. Times are 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -12,13 +14,19 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, bindparam, in
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import Select
 
+from blick.db import tags
 from blick.db.children import gathered
+from blick.db.rows import set_base
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
-from blick.model.errors import Conflict
-from blick.model.image import DELETED, STATUS, Image, ImageLocation
+from blick.model.errors import BlickError, Conflict, Forbidden, NotFound
+from blick.model.image import DELETED, Image, ImageLocation, may_become
+from blick.model.image_input import RESERVED_PREFIX, check_property_quota
+from blick.model.image_patch import PatchPlan
 
 _decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _BASE = (
     "id", "name", "status", "visibility", "owner", "disk_format", "container_format", "size", "virtual_size",
@@ -137,38 +145,26 @@ def insert_image(connection: Connection, image: Image) -> None:
 
 
 def set_status(
-    connection: Connection, image_id: str, from_: Sequence[str], to: str, now: datetime, **values: Any
+    connection: Connection,
+    image_id: str,
+    from_: Sequence[str],
+    to: str,
+    now: datetime,
+    values: Mapping[str, Any] = NOTHING,
 ) -> bool:
     """Compare and set: `status` becomes `to` (and the columns in `values` too) if it is one of `from_` now.
 
     The only place where a status is written. False: the image has another status, is deleted or does not exist.
     """
     for status in from_:
-        if to not in STATUS[status]:
+        if not may_become(status, to):
             raise AssertionError(f"an image never goes from {status} to {to}")
     changed = connection.execute(
         update(images)
         .where(images.c.id == image_id, images.c.status.in_(from_), images.c.deleted.is_(False))
-        .values(status=to, updated_at=now, **values)
+        .values({**values, "status": to, "updated_at": now})
     )
     return changed.rowcount == 1
-
-
-def set_base(
-    connection: Connection,
-    image_id: str,
-    values: Mapping[str, Any],
-    now: datetime,
-    statuses: Sequence[str] = (),
-) -> bool:
-    """Set base columns and `updated_at`; only while the status is one of `statuses`, if any are given.
-
-    False: the image is gone, or has another status.
-    """
-    statement = update(images).where(images.c.id == image_id, images.c.deleted.is_(False))
-    if statuses:
-        statement = statement.where(images.c.status.in_(statuses))
-    return connection.execute(statement.values(updated_at=now, **values)).rowcount == 1
 
 
 def set_properties(connection: Connection, image_id: str, properties: Mapping[str, str | None], now: datetime) -> None:
@@ -198,28 +194,43 @@ def remove_properties(connection: Connection, image_id: str, names: Iterable[str
     )
 
 
-def add_tags(connection: Connection, image_id: str, tags: Iterable[str], now: datetime) -> None:
-    """Add these tags, none of which the image may have yet."""
-    stamp = {"image_id": image_id, "created_at": now, "updated_at": now, "deleted": False}
-    connection.execute(insert(image_tags), [stamp | {"value": tag} for tag in tags])
+@dataclass(frozen=True, slots=True)
+class ChangeLimits:
+    """What must still hold when a change is written. `statuses` empty: any. `project_id`: whose membership to tell."""
+
+    image_property_quota: int
+    statuses: tuple[str, ...]
+    project_id: str | None
 
 
-def remove_tags(connection: Connection, image_id: str, tags: Iterable[str], now: datetime) -> int:
-    """Soft-delete these tags; gives how many there were."""
-    table = image_tags
-    changed = connection.execute(
-        update(table)
-        .where(table.c.image_id == image_id, table.c.value.in_(list(tags)), table.c.deleted.is_(False))
-        .values(deleted=True, deleted_at=now, updated_at=now)
-    )
-    return changed.rowcount
+def change(connection: Connection, image_id: str, wanted: PatchPlan, limits: ChangeLimits, now: datetime) -> Image:
+    """Write what a PATCH names, and nothing else, so that racing PATCHes of other attributes all survive.
+
+    Gives the image as it is afterwards. Raises NotFound if it is gone, Forbidden if its status left `statuses`
+    meanwhile, LimitExceeded if it would have more custom properties than the quota allows.
+    """
+    if not set_base(connection, image_id, wanted.base, now, limits.statuses):
+        raise _gone_or_moved_on(connection, image_id)
+    if wanted.remove_properties:
+        remove_properties(connection, image_id, wanted.remove_properties, now)
+    if wanted.set_properties:
+        set_properties(connection, image_id, wanted.set_properties, now)
+    if wanted.tags is not None:
+        tags.replace(connection, image_id, wanted.tags, now)
+    image = get(connection, image_id, limits.project_id)
+    if image is None:
+        raise NotFound(f"No image found with ID {image_id}")
+    if wanted.created:
+        counted = [name for name in image.properties if not name.startswith(RESERVED_PREFIX)]
+        check_property_quota(len(counted), limits.image_property_quota)
+    return image
 
 
-def live_tags(connection: Connection, image_id: str) -> set[str]:
-    """The image's tags at this moment of the transaction."""
-    table = image_tags
-    found = select(table.c.value).where(table.c.image_id == image_id, table.c.deleted.is_(False))
-    return set(connection.execute(found).scalars())
+def _gone_or_moved_on(connection: Connection, image_id: str) -> BlickError:
+    image = get(connection, image_id, None)
+    if image is None:
+        return NotFound(f"No image found with ID {image_id}")
+    return Forbidden(f"The image is {image.status} by now: its formats are settled.")
 
 
 def add_location(connection: Connection, image_id: str, uri: str, metadata: Mapping[str, Any], now: datetime) -> None:
@@ -236,14 +247,6 @@ def add_location(connection: Connection, image_id: str, uri: str, metadata: Mapp
             "deleted": False,
         },
     )
-
-
-def lock(connection: Connection, image_id: str, now: datetime) -> bool:
-    """Take the image's row for the rest of the transaction, so that counts and sets made next are not raced.
-
-    Touches `updated_at`, as every save does. False: no such image.
-    """
-    return set_base(connection, image_id, {}, now)
 
 
 def delete_image(connection: Connection, image_id: str, now: datetime) -> bool:

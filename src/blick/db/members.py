@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
-from blick.db import images
+from blick.db.rows import lock
 from blick.db.tables import image_members
 from blick.model.errors import Conflict, LimitExceeded, NotFound
 from blick.model.member import PENDING, Member
@@ -41,7 +41,7 @@ def add(connection: Connection, image_id: str, member_id: str, quota: int, now: 
     Raises Conflict if it is a member already, LimitExceeded over `quota` (negative: none), NotFound if the image
     went away. Of racing calls exactly one succeeds: they take turns on the image's row.
     """
-    if not images.lock(connection, image_id, now):
+    if not lock(connection, image_id, now):
         raise NotFound(f"No image found with ID {image_id}")
     members = of_image(connection, image_id)
     if any(member.member_id == member_id for member in members):

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from blick.db import images
 from blick.db.tables import location_deletes
 from blick.model.image import ImageLocation
 
@@ -35,6 +37,20 @@ def add(connection: Connection, image_id: str, locations: Iterable[ImageLocation
     ]
     if rows:
         connection.execute(insert(location_deletes), rows)
+
+
+def delete_image(
+    connection: Connection, image_id: str, now: datetime, not_before_ms: int
+) -> list[LocationDelete] | None:
+    """Delete the record of an image and note its bytes for removal, in one: never the one without the other.
+
+    None: there is no such image any more, or it is protected.
+    """
+    image = images.get(connection, image_id, None)
+    if image is None or not images.delete_image(connection, image_id, now):
+        return None
+    add(connection, image_id, image.locations, not_before_ms)
+    return of_image(connection, image_id) if image.locations else []
 
 
 def due(connection: Connection, now_ms: int, limit: int) -> list[LocationDelete]:

@@ -5,7 +5,7 @@ A lease says that some process is working on an image's data. It begins in the t
 process that lost its lease (it stalled, somebody cleaned up) cannot change anything any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,7 +69,7 @@ def finish(
         "os_hash_algo": digests.os_hash_algo,
         "os_hash_value": digests.os_hash_value,
     }
-    if not images.set_status(connection, lease.image_id, (SAVING,), ACTIVE, now, **values):
+    if not images.set_status(connection, lease.image_id, (SAVING,), ACTIVE, now, values):
         raise Gone(f"Image {lease.image_id} was deleted or changed while its data was uploaded.")
     if not _drop(connection, lease):
         raise Gone(f"The upload to image {lease.image_id} took too long without a sign of life and was given up.")
@@ -85,7 +85,7 @@ def give_back(connection: Connection, lease: Lease, now: datetime) -> None:
         cleared: Mapping[str, Any] = dict.fromkeys(
             ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
         )
-        images.set_status(connection, lease.image_id, (SAVING,), QUEUED, now, **cleared)
+        images.set_status(connection, lease.image_id, (SAVING,), QUEUED, now, cleared)
 
 
 def take_over(connection: Connection, lease: Lease, token: str, holder: str, expires_at_ms: int) -> Lease | None:
@@ -100,20 +100,22 @@ def take_over(connection: Connection, lease: Lease, token: str, holder: str, exp
     return Lease(lease.image_id, token, holder, lease.store, expires_at_ms)
 
 
-def renew(connection: Connection, holder: str, expires_at_ms: int) -> None:
-    """Keep every lease of `holder` alive until `expires_at_ms`. One statement, however many there are."""
-    connection.execute(update(leases).where(leases.c.holder == holder).values(expires_at_ms=expires_at_ms))
+def renew(connection: Connection, tokens: Collection[str], expires_at_ms: int) -> None:
+    """Keep the leases with these tokens alive until `expires_at_ms`. One statement, however many there are."""
+    if tokens:
+        connection.execute(update(leases).where(leases.c.token.in_(tokens)).values(expires_at_ms=expires_at_ms))
 
 
-def others(connection: Connection, holder: str) -> list[Lease]:
-    """Every lease that is not `holder`'s own, oldest first."""
-    rows = connection.execute(select(leases).where(leases.c.holder != holder).order_by(leases.c.expires_at_ms))
+def all_leases(connection: Connection) -> list[Lease]:
+    """Every lease there is, the one that lapses first at the head."""
+    rows = connection.execute(select(leases).order_by(leases.c.expires_at_ms))
     return [Lease(row.image_id, row.token, row.holder, row.store, row.expires_at_ms) for row in rows]
 
 
-def held(connection: Connection, image_id: str) -> bool:
-    """Is somebody at the data of that image?"""
-    return connection.execute(select(leases.c.token).where(leases.c.image_id == image_id)).first() is not None
+def is_ours(connection: Connection, lease: Lease) -> bool:
+    """Does the lease still exist, with our token?"""
+    found = select(leases.c.token).where(leases.c.image_id == lease.image_id, leases.c.token == lease.token)
+    return connection.execute(found).first() is not None
 
 
 def _drop(connection: Connection, lease: Lease) -> bool:

@@ -14,6 +14,7 @@ The message of an error is shown to the caller: it never carries secrets, paths 
     ├── UnsupportedMediaType    content type, or content that is not what it claims to be
     ├── RangeNotSatisfiable     the wanted bytes lie outside the data
     ├── TooManyRequests         try again later
+    ├── HeaderTooLong           a request header over its limit
     ├── ServiceUnavailable      something that Blick needs does not answer
     ├── BodyIncomplete          the client went away or its body broke off
     ├── StartRefused            configuration or surroundings that Blick must not start with
@@ -80,6 +81,10 @@ class TooManyRequests(BlickError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class HeaderTooLong(BlickError):
+    """A request header is longer than its limit."""
 
 
 class ServiceUnavailable(BlickError):

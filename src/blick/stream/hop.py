@@ -6,9 +6,9 @@ more, and files, buffers and connections that it used may be closed or reused.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +29,19 @@ async def hop(executor: Executor | None, call: Callable[P, T], *args: P.args, **
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         await _join(future)
+        raise
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` to its end even when cancelled meanwhile; the cancellation goes on after it.
+
+    For cleaning up, which must not be left half done. `work` itself is never cancelled, so it has to be short.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _join(task)
         raise
 
 

@@ -1,0 +1,196 @@
+"""Builds everything, in this order: settings → engine → stores → services → application. Knows every room."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from blick.conf.log import set_up_logging
+from blick.conf.settings import Settings
+from blick.db.engine import Database, open_database
+from blick.db.upgrade import ensure_current
+from blick.http.app import App, Identity
+from blick.identity.none import NoIdentity
+from blick.model.errors import StartRefused
+from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
+from blick.ops import cleanup
+from blick.ops.services import Services, this_process
+from blick.policy.enforcer import Enforcer
+from blick.stores.registry import open_stores
+from blick.stream.threads import TransferThreads
+
+_log = logging.getLogger(__name__)
+
+# How long cancelled requests may take to clean up behind themselves when the service stops.
+LAST_WORDS_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a process holds while it serves; given back with `aclose`."""
+
+    services: Services
+    app: App
+
+    async def aclose(self) -> None:
+        """Close stores, threads and connections."""
+        await self.services.stores.aclose()
+        self.services.threads.close()
+        self.services.database.close()
+
+
+def prepare(settings: Settings) -> None:
+    """What has to be right before any worker starts: reachable database at our revision, usable stores and policies.
+
+    Raises StartRefused with a text for the operator.
+    """
+    require_safe_listener(settings)
+    database = open_database(settings.database)
+    try:
+        ensure_current(database)
+    finally:
+        database.close()
+    Enforcer(settings.policy)
+    _image_schema(settings)
+    open_stores(settings.stores)
+
+
+def start(settings: Settings) -> Running:
+    """Build the application of one process. Raises StartRefused."""
+    database = open_database(settings.database)
+    services = Services(
+        settings=settings,
+        database=database,
+        stores=open_stores(settings.stores),
+        policy=Enforcer(settings.policy),
+        image_schema=_image_schema(settings),
+        threads=TransferThreads(),
+        holder=this_process(),
+    )
+    identity, mounts = _identity(settings, database)
+    return Running(services, App(services, identity, mounts))
+
+
+def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping[str, ASGIApp]]:
+    """Who vouches for callers, and the applications that come with it. One line per kind."""
+    match settings.identity.kind:
+        case "none":
+            return NoIdentity(), {}
+        case "standalone":
+            from blick.identity.embedded.service import embedded_identity
+
+            identity = embedded_identity(settings.identity, database)
+            return identity, {"/identity": identity.app}
+        case kind:
+            raise StartRefused(f"[paste_deploy] flavor: identity by {kind} is not available in this release")
+
+
+def _image_schema(settings: Settings) -> ImageSchema:
+    declaration: Mapping[str, Any] = SHIPPED_PROPERTIES
+    file = settings.api.schema_image_file
+    if file is not None and file.exists():
+        try:
+            declaration = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StartRefused(f"{file}: {error}") from error
+    formats = settings.image_format
+    return image_schema(formats.disk_formats, formats.container_formats, declaration)
+
+
+def require_safe_listener(settings: Settings) -> None:
+    """Passwords and tokens in the clear, or no identity at all, are for this machine only, unless someone insists."""
+    server, kind = settings.server, settings.identity.kind
+    if server.insecure or server.cert_file is not None or is_loopback(server.bind_host):
+        return
+    if kind == "standalone":
+        raise StartRefused(
+            f"Refusing to listen on {server.bind_host} without TLS: passwords and tokens would travel in the clear. "
+            "Give --cert-file and --key-file, or insist with --insecure."
+        )
+    if kind == "none":
+        _log.warning(
+            "listening on %s with no identity: whoever reaches this address is an administrator", server.bind_host
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach that address?"""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class WorkerApp:
+    """The ASGI application that the server runs: life cycle here, requests in `App`. One per worker process.
+
+    Picklable before it runs, because worker processes are spawned.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._running: Running | None = None
+        self._requests: set[asyncio.Task[Any] | None] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the life cycle's two messages."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and self._running is not None:
+            self._requests.add(task := asyncio.current_task())
+            try:
+                await self._running.app(scope, receive, send)
+            finally:
+                self._requests.discard(task)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        set_up_logging(self._settings.log)
+        _end_with_parent()
+        try:
+            self._running = start(self._settings)
+        except StartRefused as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        async with _housekeeping(self._running.services):
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            # Requests that the server has cancelled are still giving back what they held.
+            if self._requests:
+                await asyncio.wait([task for task in self._requests if task is not None], timeout=LAST_WORDS_S)
+        await self._running.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _end_with_parent() -> None:
+    """A worker whose supervisor was killed ends at once: whoever starts the service anew needs the port.
+
+    Nothing needs to be put in order first: the successor does that, as after any crash.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def _housekeeping(services: Services) -> AsyncIterator[None]:
+    """Leases, left-overs and deletions, for as long as the worker lives."""
+    task = asyncio.create_task(cleanup.run_forever(services), name="housekeeping")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,160 @@
+"""Running the service: from nothing (standalone) or from Glance's configuration files."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from blick import boot
+from blick.conf import load
+from blick.conf.log import set_up_logging
+from blick.conf.settings import ServerSettings, Settings
+from blick.model.errors import StartRefused
+
+# A transfer that runs when the service is told to stop gets this long to finish.
+GRACE_S = 30
+
+
+def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) -> None:
+    """Serve alone from `data_dir`, which is created; blocks until told to stop. Raises StartRefused."""
+    data_dir = data_dir.absolute()
+    lock = _take_data_dir(data_dir)
+    settings = load.standalone(
+        data_dir, listener["host"] or "127.0.0.1", _port(listener, 9292), listener["workers"] or 1
+    )
+    settings = _with_listener(settings, listener, debug=debug)
+    set_up_logging(settings.log)
+    boot.require_safe_listener(settings)
+    listening = _listen(settings.server)
+    settings = replace(settings, server=replace(settings.server, bind_port=listening.getsockname()[1]))
+    boot.prepare(settings)
+    url = f"{'https' if settings.server.cert_file else 'http'}://{_reachable(settings.server)}"
+    boot.first_start(settings, url)
+    _greet(data_dir, url)
+    with lock:
+        _serve(settings, listening)
+
+
+def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], *, debug: bool) -> None:
+    """Serve as configuration files say; blocks until told to stop. Raises StartRefused."""
+    found = files or (() if folders else load.default_files("glance-api"))
+    if not found and not folders:
+        raise StartRefused("No configuration file found. Name one with --config-file.")
+    loaded = load.load(found, folders, os.environ)
+    settings = _with_listener(loaded.settings, listener, debug=debug)
+    set_up_logging(settings.log)
+    for finding in loaded.findings:
+        click.echo(f"{finding.level}: {finding.text}", err=True)
+    boot.require_safe_listener(settings)
+    listening = _listen(settings.server)
+    boot.prepare(settings)
+    click.echo(f"Blick serves on {_reachable(settings.server)}", err=True)
+    _serve(settings, listening)
+
+
+def _with_listener(settings: Settings, listener: Mapping[str, Any], *, debug: bool) -> Settings:
+    names = {"host": "bind_host", "port": "bind_port"}
+    given = {names.get(name, name): value for name, value in listener.items() if value is not None}
+    log = replace(settings.log, debug=settings.log.debug or debug)
+    return replace(settings, server=replace(settings.server, **given), log=log)
+
+
+def _port(listener: Mapping[str, Any], usual: int) -> int:
+    return usual if listener["port"] is None else int(listener["port"])
+
+
+def _take_data_dir(data_dir: Path) -> TextIO:
+    """Create the folder and hold it for this process. Raises StartRefused if it can't be used, or another has it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (data_dir / "lock").open("a+")
+    except OSError as error:
+        raise StartRefused(f"The data folder {data_dir} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip() or "another process"
+        lock.close()
+        raise StartRefused(f"The data folder {data_dir} is in use by {owner}.") from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(f"process {os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    host = server.bind_host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, server.bind_port))
+        listening.listen(server.backlog)
+    except OSError as error:
+        listening.close()
+        raise StartRefused(
+            f"Cannot listen on {server.bind_host} port {server.bind_port}: {error.strerror}. "
+            "Is another service running there? Choose another port with --port."
+        ) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def _reachable(server: ServerSettings) -> str:
+    host = server.bind_host
+    return f"[{host}]:{server.bind_port}" if ":" in host else f"{host}:{server.bind_port}"
+
+
+def _greet(data_dir: Path, url: str) -> None:
+    clouds = data_dir / "clouds.yaml"
+    click.echo(
+        f"""Blick serves images at {url}
+
+  client settings   {clouds}
+                    {data_dir / "openrc"} (and openrc-admin)
+  data              {data_dir}
+
+Try, in another terminal:
+
+  export OS_CLIENT_CONFIG_FILE={clouds} OS_CLOUD=blick
+  openstack image create --disk-format raw --container-format bare --file README.md first
+  openstack image list
+
+Stop with Ctrl-C."""
+    )
+
+
+def _serve(settings: Settings, listening: socket.socket) -> None:
+    import uvicorn
+    from uvicorn.supervisors.multiprocess import Multiprocess
+
+    from blick.http.server.protocol import protocol_class
+
+    server = settings.server
+    config = uvicorn.Config(
+        boot.WorkerApp(settings),
+        http=protocol_class(boot.protocol_limits(settings)),
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        workers=server.workers,
+        log_config=None,
+        access_log=settings.log.debug,
+        server_header=False,
+        backlog=server.backlog,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=server.cert_file,
+        ssl_keyfile=server.key_file,
+        ssl_ca_certs=str(server.ca_file) if server.ca_file else None,
+    )
+    if server.workers == 1:
+        uvicorn.Server(config).run(sockets=[listening])
+    else:
+        Multiprocess(config, sockets=[listening]).run()

@@ -1,0 +1,34 @@
+"""An image's own row: set columns of it, or just take it for the rest of a transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from blick.db.tables import images
+
+
+def lock(connection: Connection, image_id: str, now: datetime) -> bool:
+    """Take the image's row for the rest of the transaction, so that counts and sets made next are not raced.
+
+    Touches `updated_at`, as every save does. False: no such image.
+    """
+    return set_base(connection, image_id, {}, now)
+
+
+def set_base(
+    connection: Connection,
+    image_id: str,
+    values: Mapping[str, Any],
+    now: datetime,
+    statuses: Sequence[str] = (),
+) -> bool:
+    """Set base columns and `updated_at`; only while the status is one of `statuses`, if any are given.
+
+    False: the image is gone, or has another status.
+    """
+    statement = update(images).where(images.c.id == image_id, images.c.deleted.is_(False))
+    if statuses:
+        statement = statement.where(images.c.status.in_(statuses))
+    return connection.execute(statement.values(updated_at=now, **values)).rowcount == 1

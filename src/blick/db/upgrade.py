@@ -1,0 +1,53 @@
+"""Brings a database to what this release needs: from nothing, or from Glance's own tables.
+
+Alembic keeps our history in a table of our own; Glance's `alembic_version` is never touched.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select, table
+from sqlalchemy import column as sql_column
+
+from blick.db.engine import Database
+from blick.model.errors import StartRefused
+
+VERSION_TABLE = "blick_alembic_version"
+# The newest migration; a test holds it against the folder. Known here so that a start need not load alembic.
+HEAD = "0001"
+
+
+def ensure_current(database: Database) -> bool:
+    """Upgrade if need be; True if something was done. Safe when several processes start at once.
+
+    Raises StartRefused if the database was made by a newer release.
+    """
+    if database.read_now(current_revision) == HEAD:
+        return False
+    database.write_now(_upgrade)
+    return True
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Our newest migration that was applied here; None if none was."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(select(sql_column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+
+
+def _upgrade(connection: Connection) -> None:
+    # Alembic takes half as long to load as everything else together: only who upgrades pays for it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    known = {entry.revision for entry in ScriptDirectory.from_config(config).walk_revisions()}
+    revision = current_revision(connection)
+    if revision is not None and revision not in known:
+        raise StartRefused(
+            f"The database is at revision {revision}, which this release does not know: it was made by a newer one. "
+            "Install that release, or restore a backup from before the upgrade."
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,208 @@
+"""From the socket's side inwards: what every request passes, in this order, before a handler sees it.
+
+    request id → CORS → /healthcheck → mounted applications (identity) → version → who calls → route → handler
+
+and outwards: every error becomes an answer here, and only here (spec: images-api §1).
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.routing import Route as StarletteRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from blick.http import errors
+from blick.http.request import Request, base_url
+from blick.http.routes import ROUTES, Call, Route
+from blick.http.versions import Versions
+from blick.model.context import RequestContext
+from blick.model.errors import BlickError, BodyIncomplete, HeaderTooLong, Invalid, NotFound, Unauthenticated
+from blick.ops.services import Services
+
+_log = logging.getLogger(__name__)
+
+_VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
+_SLASHES = re.compile(r"/{2,}")
+
+
+class Identity(Protocol):
+    """Who is calling, from the request's headers."""
+
+    async def authenticate(self, headers: Mapping[str, str], request_id: str) -> RequestContext:
+        """The caller. Raises Unauthenticated; ServiceUnavailable where that cannot be found out now."""
+        ...
+
+    def challenge(self, base_url: str) -> str:
+        """What WWW-Authenticate tells a caller without valid identity; `base_url` is where it called us."""
+        ...
+
+
+class App:
+    """The ASGI application of the Images API. `mounts` are applications of their own, by path prefix."""
+
+    def __init__(self, services: Services, identity: Identity, mounts: Mapping[str, ASGIApp]) -> None:
+        self._services = services
+        self._identity = identity
+        self._mounts = mounts
+        settings = services.settings
+        self._versions = Versions(settings.api.image_cache_dir is not None, settings.stores.multi_store)
+        self._routes = [(StarletteRoute(route.path, _never), route) for route in ROUTES]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request. (The server's life cycle belongs to `boot`.)"""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        accept = headers.get("accept", "")
+        tail = _Tail(send)
+        try:
+            response = await self._respond(scope, receive, tail, headers)
+        except BlickError as error:
+            if tail.started:
+                raise
+            response = self._error_response(error, scope, accept)
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            if tail.started:
+                raise
+            response = errors.internal(accept)
+        if response is not None:
+            await response(scope, receive, tail)
+
+    def _error_response(self, error: BlickError, scope: Scope, accept: str) -> Response:
+        response = errors.from_error(error, accept)
+        if isinstance(error, Unauthenticated):
+            response.headers["www-authenticate"] = self._identity.challenge(self._base_url(scope))
+        if response.status_code >= 500:
+            _log.error("answered %d: %s", response.status_code, error)
+        return response
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, tail: "_Tail", headers: Mapping[str, str]
+    ) -> Response | None:
+        path = scope["path"]
+        if scope["method"] == "OPTIONS":
+            return Response(status_code=200)
+        if path == "/healthcheck" or path.startswith("/healthcheck/"):
+            return self._health(scope, headers.get("accept", ""))
+        for prefix, app in self._mounts.items():
+            if path == prefix or path.startswith(f"{prefix}/"):
+                await app(scope, receive, tail)
+                return None
+        _require_utf8(path)
+        path = _SLASHES.sub("/", path)
+        if path in ("/versions", "/versions/"):
+            return self._version_document(scope, 200)
+        if path == "/v2":
+            return Response(
+                status_code=302,
+                headers={"location": f"{self._base_url(scope)}/v2/", "content-type": "text/plain; charset=utf8"},
+            )
+        rest = self._versions.rest_of(path, headers.get("accept", ""))
+        if rest is None or path == "/":
+            return self._version_document(scope, 300)
+        return await self._call(scope, receive, tail, headers, rest)
+
+    async def _call(
+        self, scope: Scope, receive: Receive, tail: "_Tail", headers: Mapping[str, str], rest: str
+    ) -> Response:
+        services = self._services
+        request_id = _request_id(headers, services.settings.api.max_request_id_length)
+        services.policy.refresh()
+        context = await self._identity.authenticate(headers, request_id)
+        tail.request_id = context.request_id
+        matched = self._find(scope, rest)
+        if isinstance(matched, Response):
+            return matched
+        call, path_params = matched
+        inner = {**scope, "path": rest, "path_params": path_params}
+        request = Request(inner, receive, tail, services, context)
+        if not call.takes_body and request.has_body:
+            raise Invalid("A body is not expected with this request.")
+        try:
+            return await call.handler(request)
+        except BodyIncomplete as error:
+            _log.info("%s %s: %s", scope["method"], scope["path"], error)
+            raise
+
+    def _find(self, scope: Scope, rest: str) -> tuple[Call, Mapping[str, str]] | Response:
+        method = scope["method"]
+        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
+        probe = {"type": "http", "path": rest, "method": "GET", "root_path": ""}
+        for matcher, route in self._routes:
+            match, child = matcher.matches(probe)
+            if match is not Match.NONE:
+                call = route.calls.get(method)
+                if call is None:
+                    return _not_allowed(route, accept)
+                return call, child["path_params"]
+        if method not in _VERBS:
+            return errors.answer(501, "The server does not know this method.", accept)
+        raise NotFound("The resource could not be found.")
+
+    def _base_url(self, scope: Scope) -> str:
+        return (self._services.settings.api.public_endpoint or base_url(scope)).rstrip("/")
+
+    def _version_document(self, scope: Scope, status: int) -> Response:
+        document = self._versions.document(self._base_url(scope))
+        return Response(msgspec.json.encode(document), status, media_type="application/json")
+
+    def _health(self, scope: Scope, accept: str) -> Response:
+        file = self._services.settings.api.healthcheck_disable_file
+        disabled = file is not None and file.exists()
+        status, reason = (503, "DISABLED BY FILE") if disabled else (200, "OK")
+        if scope["method"] == "HEAD":
+            return Response(status_code=503 if disabled else 204)
+        if "application/json" in accept:
+            document = msgspec.json.encode({"detailed": False, "reasons": [reason]})
+            return Response(msgspec.json.format(document, indent=4), status, media_type="application/json")
+        if "text/html" in accept:
+            page = f"<html><body><table><tr><td>{reason}</td></tr></table></body></html>"
+            return Response(page, status, media_type="text/html")
+        return Response(reason, status, media_type="text/plain")
+
+
+class _Tail:
+    """The way out: knows whether an answer has begun, and adds the request's id to it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+        self.request_id: str | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            if self.request_id is not None:
+                identified = (b"x-openstack-request-id", self.request_id.encode("latin-1"))
+                message = {**message, "headers": [*message.get("headers", ()), identified]}
+        await self._send(message)
+
+
+def _not_allowed(route: Route, accept: str) -> Response:
+    text = "The method is not allowed for this resource."
+    return errors.answer(405, text, accept, {"allow": ", ".join(route.calls)})
+
+
+def _request_id(headers: Mapping[str, str], longest: int) -> str:
+    given = headers.get("x-openstack-request-id", "")
+    if not given:
+        return f"req-{uuid.uuid4()}"
+    if longest and len(given) > longest:
+        raise HeaderTooLong(f"Request ID length must not exceed {longest} characters.")
+    return given if given.startswith("req-") else f"req-{given}"
+
+
+def _require_utf8(path: str) -> None:
+    if not path.isascii() and any("\udc80" <= character <= "\udcff" for character in path):
+        raise Invalid("The path is not valid UTF-8.")
+    if "\x00" in path:
+        raise Invalid("The path contains the character NUL.")
+
+
+async def _never(_request: object) -> Response:
+    raise AssertionError("routes are matched here, not called")

@@ -1,0 +1,104 @@
+"""Image data over HTTP: PUT and GET of /v2/images/{image_id}/file (spec: images-api §10)."""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from blick.http.request import Request
+from blick.http.responses import no_content
+from blick.model.blob import ByteRange
+from blick.model.errors import Invalid, UnsupportedMediaType
+from blick.ops import image_data
+from blick.ops.image_data import ImageData
+from blick.stream import ranges
+
+_OCTETS = "application/octet-stream"
+
+
+async def upload(request: Request) -> Response:
+    """PUT /v2/images/{image_id}/file"""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if content_type != _OCTETS:
+        raise UnsupportedMediaType(f"The request body must be of type {_OCTETS}.")
+    store_id = None
+    if request.services.settings.stores.multi_store:
+        store_id = request.headers.get("x-image-meta-store") or None
+    await image_data.upload(
+        request.services,
+        request.context,
+        request.path_params["image_id"],
+        request.body,
+        _expected_bytes(request.headers),
+        store_id,
+    )
+    return no_content()
+
+
+def _expected_bytes(headers: Mapping[str, str]) -> int | None:
+    for name in ("x-openstack-image-size", "content-length"):
+        value = headers.get(name)
+        if value is not None:
+            if not value.strip().isascii() or not value.strip().isdecimal():
+                raise Invalid(f"The header {name} must be a number of bytes, not {value!r}.")
+            return int(value)
+    return None
+
+
+async def download(request: Request) -> Response:
+    """GET /v2/images/{image_id}/file"""
+    image_id = request.path_params["image_id"]
+    data = await image_data.open_data(request.services, request.context, image_id)
+    if data is None:
+        return Response(status_code=204)
+    try:
+        wanted = ranges.wanted(request.headers.get("range"), request.headers.get("content-range"), data.size_bytes)
+    except BaseException:
+        data.close()
+        raise
+    return DataResponse(data, wanted)
+
+
+class DataResponse(Response):
+    """The bytes of an image, or a part of them: from the kernel where file and server allow it, else in pieces.
+
+    Closes `data` when it has been sent, also when that fails.
+    """
+
+    media_type = _OCTETS
+
+    def __init__(self, data: ImageData, wanted: ByteRange | None) -> None:
+        self._data = data
+        self._wanted = wanted or ByteRange(0, data.size_bytes)
+        headers = {"content-length": str(self._wanted.length_bytes)}
+        if data.image.checksum:
+            headers["content-md5"] = data.image.checksum
+        if wanted is not None:
+            last = wanted.end_bytes - 1
+            headers["content-range"] = f"bytes {wanted.offset_bytes}-{last}/{data.size_bytes}"
+        super().__init__(None, 200 if wanted is None else 206, headers, _OCTETS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - Starlette's signature
+        """Send status, headers and the bytes. A store error after the first byte ends the connection."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            zero_copy = "http.response.zerocopysend" in scope.get("extensions", {})
+            if self._data.file is not None and zero_copy and self._wanted.length_bytes:
+                await send(
+                    {
+                        "type": "http.response.zerocopysend",
+                        "file": self._data.file,
+                        "offset": self._wanted.offset_bytes,
+                        "count": self._wanted.length_bytes,
+                    }
+                )
+            else:
+                await self._send_pieces(send)
+        finally:
+            self._data.close()
+
+    async def _send_pieces(self, send: Send) -> None:
+        if self._wanted.length_bytes:
+            async for piece in self._data.pieces(self._wanted):
+                await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

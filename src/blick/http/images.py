@@ -1,0 +1,73 @@
+"""Images over HTTP (spec: images-api §5–9, §12)."""
+
+from starlette.responses import Response
+
+from blick.http.render import image_renderer
+from blick.http.request import Request
+from blick.http.responses import json_response, no_content
+from blick.model import image_input, image_patch, image_query
+from blick.ops import images
+
+
+async def index(request: Request) -> Response:
+    """GET /v2/images"""
+    api = request.services.settings.api
+    limits = image_query.ImageListLimits(api.limit_param_default, api.api_limit_max)
+    query = image_query.parse(request.query, limits)
+    page = await images.list_images(request.services, request.context, query)
+    renderer = image_renderer(request.services, request.context)
+    links = image_query.page_links(request.query, page.last_id)
+    document: dict[str, object] = {
+        "images": [renderer.document(image) for image in page.images],
+        "first": links.first,
+        "schema": "/v2/schemas/images",
+    }
+    if links.next is not None:
+        document["next"] = links.next
+    return json_response(document)
+
+
+async def create(request: Request) -> Response:
+    """POST /v2/images"""
+    new = image_input.parse(await request.json(), request.services.image_schema)
+    image = await images.create(request.services, request.context, new)
+    headers = {"location": f"{request.base_url}/v2/images/{image.id}"}
+    stores = request.services.settings.stores
+    if stores.multi_store:
+        headers["openstack-image-store-ids"] = ",".join(request.services.stores.ids)
+    document = image_renderer(request.services, request.context).document(image)
+    if new.owner_given and new.owner == "":
+        document["owner"] = ""
+    return json_response(document, 201, headers)
+
+
+async def show(request: Request) -> Response:
+    """GET /v2/images/{image_id}"""
+    image = await images.show(request.services, request.context, request.path_params["image_id"])
+    return json_response(image_renderer(request.services, request.context).document(image))
+
+
+async def update(request: Request) -> Response:
+    """PATCH /v2/images/{image_id}"""
+    version = image_patch.version_of(request.headers.get("content-type"))
+    changes = image_patch.parse(version, await request.json(), request.services.image_schema)
+    image = await images.change(request.services, request.context, request.path_params["image_id"], changes)
+    return json_response(image_renderer(request.services, request.context).document(image))
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /v2/images/{image_id}"""
+    await images.delete(request.services, request.context, request.path_params["image_id"])
+    return no_content()
+
+
+async def deactivate(request: Request) -> Response:
+    """POST /v2/images/{image_id}/actions/deactivate"""
+    await images.deactivate(request.services, request.context, request.path_params["image_id"])
+    return no_content()
+
+
+async def reactivate(request: Request) -> Response:
+    """POST /v2/images/{image_id}/actions/reactivate"""
+    await images.reactivate(request.services, request.context, request.path_params["image_id"])
+    return no_content()

@@ -1,0 +1,104 @@
+"""The JSON that is sent: records in, documents out (spec: image-model §2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from blick.model.context import RequestContext
+from blick.model.image import DEACTIVATED, HIDDEN_PROPERTIES, Image, ImageLocation
+from blick.model.member import Member
+from blick.ops.services import Services
+
+
+def stamp(moment: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ`, for a naive UTC time."""
+    return moment.isoformat(timespec="seconds") + "Z"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRenderer:
+    """How images look in one deployment, for one caller; made once per answer."""
+
+    shows_locations: bool
+    shows_direct_url: bool
+    multi_store: bool
+    caller_is_admin: bool
+    declared_properties: frozenset[str]
+    services: Services
+
+    def document(self, image: Image) -> dict[str, Any]:
+        """One image, in the customary order of keys."""
+        document: dict[str, Any] = {
+            name: value if value is not None or name in self.declared_properties else ""
+            for name, value in image.properties.items()
+            if name not in HIDDEN_PROPERTIES
+        }
+        path = f"/v2/images/{image.id}"
+        document |= {
+            "name": image.name,
+            "disk_format": image.disk_format,
+            "container_format": image.container_format,
+            "visibility": image.visibility,
+            "size": image.size,
+            "virtual_size": image.virtual_size,
+            "status": image.status,
+            "checksum": image.checksum,
+            "protected": image.protected,
+            "min_ram": image.min_ram,
+            "min_disk": image.min_disk,
+            "owner": image.owner,
+            "os_hidden": image.os_hidden,
+            "os_hash_algo": image.os_hash_algo,
+            "os_hash_value": image.os_hash_value,
+            "id": image.id,
+            "created_at": stamp(image.created_at),
+            "updated_at": stamp(image.updated_at),
+        }
+        if self.shows_locations or self.shows_direct_url or self.multi_store:
+            self._add_places(document, image)
+        document["tags"] = image.tags
+        document["self"] = path
+        document["file"] = f"{path}/file"
+        document["schema"] = "/v2/schemas/image"
+        return document
+
+    def _add_places(self, document: dict[str, Any], image: Image) -> None:
+        hidden = image.status == DEACTIVATED and not self.caller_is_admin
+        locations: Sequence[ImageLocation] = [] if hidden else self.services.stores.ordered(image.locations)
+        if self.shows_locations:
+            document["locations"] = [{"url": place.uri, "metadata": dict(place.metadata)} for place in locations]
+        if self.shows_direct_url and locations:
+            document["direct_url"] = locations[0].uri
+        if self.multi_store and locations:
+            document["stores"] = ",".join([str(place.metadata.get("store", "")) for place in locations])
+
+
+def image_renderer(services: Services, context: RequestContext) -> ImageRenderer:
+    """The renderer for answers to this caller."""
+    api = services.settings.api
+    return ImageRenderer(
+        shows_locations=api.show_multiple_locations,
+        shows_direct_url=api.show_image_direct_url,
+        multi_store=services.settings.stores.multi_store,
+        caller_is_admin=context.is_admin,
+        declared_properties=frozenset(services.image_schema.declared),
+        services=services,
+    )
+
+
+def member_document(member: Member) -> dict[str, Any]:
+    """One membership."""
+    return {
+        "member_id": member.member_id,
+        "image_id": member.image_id,
+        "status": member.status,
+        "created_at": stamp(member.created_at),
+        "updated_at": stamp(member.updated_at),
+        "schema": "/v2/schemas/member",
+    }
+
+
+def members_document(members: Sequence[Member]) -> dict[str, Any]:
+    """All memberships of an image."""
+    return {"members": [member_document(member) for member in members], "schema": "/v2/schemas/members"}

@@ -1,0 +1,110 @@
+"""What goes wrong elsewhere is put right here: uploads whose process died, bytes that no image needs any more.
+
+Everything is safe to run twice and in several processes at once: each piece of work is claimed in the database first.
+"""
+
+import asyncio
+import logging
+
+from blick.db import outbox, uploads
+from blick.db.outbox import LocationDelete
+from blick.db.uploads import Lease
+from blick.model.blob import Location
+from blick.model.errors import BlickError, DataNotFound, Invalid, StoreError
+from blick.ops.services import Services, is_dead
+
+_log = logging.getLogger(__name__)
+
+# A lease is renewed every third of its time; a process that is alive but cannot reach the database for all of it
+# loses its uploads. Well under the minute within which an interrupted image is promised to be queued again.
+LEASE_TTL_MS = 30_000
+LEASE_RENEWAL_S = 10.0
+_CLAIM_MS = 60_000
+_BATCH = 100
+_LONGEST_WAIT_MS = 3_600_000
+
+
+async def run_forever(services: Services) -> None:
+    """Renew this process's leases, take over dead ones, work off deletions; until cancelled.
+
+    Errors are logged and the next round tries again: a database that is away must not end the housekeeping.
+    """
+    while True:
+        try:
+            await one_round(services)
+        except BlickError as error:
+            _log.warning("housekeeping will try again: %s", error)
+        await asyncio.sleep(LEASE_RENEWAL_S)
+
+
+async def one_round(services: Services) -> None:
+    """One pass over everything. Raises ServiceUnavailable if the database does not answer."""
+    tokens = tuple(services.running_uploads)
+    await services.database.write(uploads.renew, tokens, services.now_ms() + LEASE_TTL_MS)
+    await take_over_dead_uploads(services)
+    await work_off_deletes(services)
+
+
+async def take_over_dead_uploads(services: Services) -> int:
+    """Clean up behind uploads whose process is dead, or gave no sign of life for too long; gives how many."""
+    count = 0
+    for lease in await services.database.read(uploads.all_leases):
+        if lease.token in services.running_uploads:
+            continue
+        if lease.expires_at_ms > services.now_ms() and not is_dead(lease.holder):
+            continue
+        ours = await services.database.write(
+            uploads.take_over, lease, services.new_token(), services.holder, services.now_ms() + LEASE_TTL_MS
+        )
+        if ours is not None:
+            _log.warning("the upload to image %s broke off with its process; cleaning up", lease.image_id)
+            await abandon(services, ours)
+            count += 1
+    return count
+
+
+async def abandon(services: Services, lease: Lease) -> None:
+    """Undo an upload that we hold the lease of: remove what it left in its store, then saving → queued.
+
+    Without effect if the lease has ended: then the upload was completed, or someone else cleaned up. Where the
+    store cannot be cleaned now the lease stays and lapses, so that a later round tries again.
+    """
+    if not await services.database.read(uploads.is_ours, lease):
+        return
+    services.running_uploads.add(lease.token)
+    try:
+        await services.stores.by_id(lease.store).discard(lease.image_id)
+        await services.database.write(uploads.give_back, lease, services.now())
+    except Invalid:
+        _log.error("store %s of the broken upload to image %s is not configured any more", lease.store, lease.image_id)
+        await services.database.write(uploads.give_back, lease, services.now())
+    except StoreError as error:
+        _log.warning("cannot clean up after the upload to image %s yet: %s", lease.image_id, error)
+    finally:
+        services.running_uploads.discard(lease.token)
+
+
+async def work_off_deletes(services: Services) -> int:
+    """Try every deletion whose time has come; gives how many succeeded."""
+    entries = await services.database.read(outbox.due, services.now_ms(), _BATCH)
+    return sum([await delete_bytes(services, entry) for entry in entries])
+
+
+async def delete_bytes(services: Services, entry: LocationDelete) -> bool:
+    """Remove one location's bytes. Bytes that are gone already are fine. False: to be tried again later."""
+    now_ms = services.now_ms()
+    if not await services.database.write(outbox.claim, entry, now_ms + _CLAIM_MS):
+        return False
+    location = entry.location
+    try:
+        store = services.stores.for_location(location.uri, location.metadata)
+        await store.delete(Location(store.name, location.uri, location.metadata))
+    except DataNotFound:
+        pass  # what was wanted
+    except (StoreError, Invalid) as error:
+        wait_ms = min(1000 * 2 ** min(entry.attempts, 20), _LONGEST_WAIT_MS)
+        _log.warning("cannot remove the data of deleted image %s yet: %s", entry.image_id, error)
+        await services.database.write(outbox.failed, entry, str(error), now_ms + wait_ms)
+        return False
+    await services.database.write(outbox.done, entry)
+    return True

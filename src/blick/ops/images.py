@@ -1,0 +1,167 @@
+"""Image records: create, show, list, change, delete, switch off and on (spec: images-api §5–9, §12)."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from blick.db import image_pages, images, outbox
+from blick.model import image_patch
+from blick.model.context import RequestContext
+from blick.model.errors import Forbidden, NotFound
+from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC, QUEUED, Image
+from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
+from blick.model.image_query import ImageQuery
+from blick.ops import access
+from blick.ops.cleanup import delete_bytes
+from blick.ops.services import Services
+
+# Deleted bytes that the request itself could not remove are left to the housekeeping after this time.
+_FIRST_TRY_MS = 15_000
+
+_VISIBILITY_RULES: Mapping[str, str] = {PUBLIC: "publicize_image", COMMUNITY: "communitize_image"}
+
+
+async def create(services: Services, context: RequestContext, new: NewImage) -> Image:
+    """Register an image without data. Raises Forbidden, LimitExceeded, Conflict (the id is taken)."""
+    access.require_writer(context)
+    owner = _owner_of_new(context, new)
+    target = {**new.properties, "project_id": owner, "owner": owner, "visibility": new.visibility}
+    services.policy.require("add_image", context, target)
+    if new.visibility in _VISIBILITY_RULES:
+        services.policy.require(_VISIBILITY_RULES[new.visibility], context, target)
+    quotas = services.settings.quotas
+    check_tag_quota(len(new.tags), quotas.image_tag_quota)
+    check_property_quota(len(new.properties), quotas.image_property_quota)
+    now = services.now()
+    image = Image(
+        id=new.id or services.new_id(),
+        name=new.name,
+        status=QUEUED,
+        visibility=new.visibility,
+        owner=owner,
+        disk_format=new.disk_format,
+        container_format=new.container_format,
+        size=None,
+        virtual_size=None,
+        checksum=None,
+        os_hash_algo=None,
+        os_hash_value=None,
+        min_disk=new.min_disk,
+        min_ram=new.min_ram,
+        protected=new.protected,
+        os_hidden=new.os_hidden,
+        created_at=now,
+        updated_at=now,
+        properties=new.properties,
+        tags=tuple(dict.fromkeys(new.tags)),
+    )
+    await services.database.write(images.insert_image, image)
+    return image
+
+
+def _owner_of_new(context: RequestContext, new: NewImage) -> str | None:
+    if not new.owner_given:
+        return context.project_id
+    if context.is_admin:
+        return new.owner or None
+    if new.owner != context.project_id:
+        raise Forbidden(f"You are not permitted to create images owned by '{new.owner}'.")
+    return new.owner
+
+
+async def show(services: Services, context: RequestContext, image_id: str) -> Image:
+    """One image. Raises NotFound."""
+    return await access.load_for(services, context, image_id, "get_image")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list. `last_id` is set where more images may follow, and names the one to go on after."""
+
+    images: tuple[Image, ...]
+    last_id: str | None
+
+
+async def list_images(services: Services, context: RequestContext, query: ImageQuery) -> Page:
+    """The images that the caller may see and asks for. Raises Forbidden, Invalid or NotFound for a bad marker."""
+    services.policy.require("get_images", context, {"project_id": context.project_id, "owner": context.project_id})
+    if query.limit == 0:
+        return Page((), None)
+    scope = image_pages.Scope(context.project_id, context.is_admin)
+    found = await services.database.read(image_pages.page, query, scope)
+    seen = services.policy.visible(context, found)
+    more = len(found) == query.limit and bool(seen)
+    return Page(tuple(seen), found[-1].id if more else None)
+
+
+async def delete(services: Services, context: RequestContext, image_id: str) -> None:
+    """Delete the record, then the bytes. The bytes' removal is recorded in the transaction that deletes the record;
+    what cannot be removed now is tried again later. Raises NotFound, Forbidden (policy, protected)."""
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, "delete_image")
+    access.require_owner_in_database(context, image)
+    if image.protected:
+        raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+    entries = await services.database.write(
+        outbox.delete_image, image.id, services.now(), services.now_ms() + _FIRST_TRY_MS
+    )
+    if entries is None:
+        raise NotFound(f"No image found with ID {image_id}")
+    for entry in entries:
+        await delete_bytes(services, entry)
+
+
+async def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
+    """active → deactivated; fine if it is already. Raises Forbidden in any other status."""
+    await _switch(services, context, image_id, ("deactivate", ACTIVE, DEACTIVATED))
+
+
+async def reactivate(services: Services, context: RequestContext, image_id: str) -> None:
+    """deactivated → active; fine if it is already. Raises Forbidden in any other status."""
+    await _switch(services, context, image_id, ("reactivate", DEACTIVATED, ACTIVE))
+
+
+async def _switch(services: Services, context: RequestContext, image_id: str, action: tuple[str, str, str]) -> None:
+    rule, from_, to = action
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, rule)
+    access.require_owner_in_database(context, image)
+    if image.status == to:
+        return
+    if image.status != from_ or not await services.database.write(
+        images.set_status, image.id, (from_,), to, services.now()
+    ):
+        raise Forbidden(f"Not allowed to {rule} image in status '{image.status}'")
+
+
+async def change(
+    services: Services, context: RequestContext, image_id: str, changes: tuple[image_patch.Change, ...]
+) -> Image:
+    """Apply a PATCH, all of it or nothing; gives the image as it is then.
+
+    Raises NotFound, Forbidden, Conflict, Invalid, LimitExceeded.
+    """
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, "get_image")
+    if not changes:
+        return image
+    subject = image_patch.PatchSubject(image.status, image.properties)
+    plan = image_patch.plan(changes, subject, services.image_schema, is_admin=context.is_admin)
+    _require_change(services, context, image, plan)
+    if plan.tags is not None:
+        check_tag_quota(len(plan.tags), services.settings.quotas.image_tag_quota)
+    limits = images.ChangeLimits(
+        services.settings.quotas.image_property_quota,
+        (QUEUED, IMPORTING) if plan.base.keys() & {"disk_format", "container_format"} else (),
+        context.project_id,
+    )
+    return await services.database.write(images.change, image.id, plan, limits, services.now())
+
+
+def _require_change(services: Services, context: RequestContext, image: Image, plan: image_patch.PatchPlan) -> None:
+    if plan.locations:
+        raise Forbidden("It's not allowed to update the locations of an image here.")
+    visibility_rule = _VISIBILITY_RULES.get(plan.base.get("visibility", ""))
+    if visibility_rule is not None:
+        services.policy.require_on_image(visibility_rule, context, image)
+    services.policy.require_on_image("modify_image", context, image)
+    access.require_owner_in_database(context, image)

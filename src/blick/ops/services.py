@@ -1,0 +1,79 @@
+"""What every verb needs: handed to each op as its first argument, so that nothing is global."""
+
+import os
+import secrets
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from blick.conf.settings import Settings
+from blick.db.engine import Database
+from blick.model.schema import ImageSchema
+from blick.policy.enforcer import Enforcer
+from blick.stores.registry import Stores
+from blick.stream.threads import TransferThreads
+
+
+def utc_now() -> datetime:
+    """The time as the database keeps it: naive, UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def epoch_ms() -> int:
+    """Milliseconds since 1970, for leases and retries."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Built by `boot`, one per process. Clock, ids and tokens come from here, so that tests can set them."""
+
+    settings: Settings
+    database: Database
+    stores: Stores
+    policy: Enforcer
+    image_schema: ImageSchema
+    threads: TransferThreads
+    holder: str
+    running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under
+    now: Callable[[], datetime] = utc_now
+    now_ms: Callable[[], int] = epoch_ms
+    new_id: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
+    new_token: Callable[[], str] = field(default=lambda: secrets.token_hex(16))
+
+
+def this_process() -> str:
+    """A name for this process that no other process, alive or dead, on any machine has (see `is_dead`)."""
+    boot = _read("/proc/sys/kernel/random/boot_id") or socket.gethostname()
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a magic link, not a path
+    except OSError:
+        space = ""
+    return "/".join((boot.strip(), space, str(os.getpid()), _started_at(os.getpid())))
+
+
+def is_dead(holder: str) -> bool:
+    """Is the process of that name known not to run any more? False where that can't be told from here."""
+    boot, space, pid, started_at = holder.rsplit("/", 3) if holder.count("/") >= 3 else ("", "", "", "")
+    own_boot, own_space, *_ = this_process().rsplit("/", 3)
+    if not pid.isdecimal() or (boot, space) != (own_boot, own_space):
+        return False
+    return _started_at(int(pid)) != started_at
+
+
+def _started_at(pid: int) -> str:
+    """The kernel's start time of a running process; empty if there is none. Tells a reused pid from the old one."""
+    text = _read(f"/proc/{pid}/stat")
+    fields = text.rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - procfs
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,26 @@
+"""Single tags of an image (spec: images-api §14)."""
+
+from blick.db import tags
+from blick.model.context import RequestContext
+from blick.model.errors import NotFound
+from blick.model.image_input import check_tag
+from blick.ops import access
+from blick.ops.services import Services
+
+
+async def add(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
+    """Give the image one more tag; fine if it has it. Raises Invalid, LimitExceeded, NotFound, Forbidden."""
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, "modify_image")
+    access.require_owner_in_database(context, image)
+    check_tag(tag)
+    await services.database.write(tags.add, image.id, tag, services.settings.quotas.image_tag_quota, services.now())
+
+
+async def remove(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
+    """Take one tag away. Raises NotFound where the image has none like it."""
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, "modify_image")
+    access.require_owner_in_database(context, image)
+    if not await services.database.write(tags.remove, image.id, tag, services.now()):
+        raise NotFound(f"Could not find tag {tag!r} on image {image_id}.")
