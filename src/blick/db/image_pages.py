@@ -28,7 +28,7 @@ class Scope:
 
 def page(connection: Connection, query: ImageQuery, scope: Scope) -> list[Image]:
     """Up to `query.limit` images, in order. Raises Invalid for an unknown marker, Forbidden for an invisible one."""
-    wanted = [images.c.os_hidden.is_(query.os_hidden), images.c.deleted.is_(False), images.c.status != KILLED]
+    wanted = [images.c.os_hidden == query.os_hidden, images.c.deleted == false(), images.c.status != KILLED]
     if query.marker is not None:
         wanted.append(_after(connection, query.marker, query.sort, scope))
     if query.matches_nothing:
@@ -72,7 +72,7 @@ def _visible(query: ImageQuery, scope: Scope) -> ColumnElement[bool]:
 
 def _is_member(member_status: str, scope: Scope) -> ColumnElement[bool]:
     member = image_members.c
-    membership = select(member.image_id).where(member.member == scope.project_id, member.deleted.is_(False))
+    membership = select(member.image_id).where(member.member == scope.project_id, member.deleted == false())
     if member_status != "all":
         membership = membership.where(member.status == member_status)
     return images.c.id.in_(membership)
@@ -100,12 +100,12 @@ def _comparison(comparison: Comparison) -> ColumnElement[bool]:
 
 def _has_property(name: str, value: str) -> ColumnElement[bool]:
     prop = image_properties.c
-    found = select(prop.image_id).where(prop.name == name, prop.value == value, prop.deleted.is_(False))
+    found = select(prop.image_id).where(prop.name == name, prop.value == value, prop.deleted == false())
     return images.c.id.in_(found)
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:
-    found = select(image_tags.c.image_id).where(image_tags.c.value == tag, image_tags.c.deleted.is_(False))
+    found = select(image_tags.c.image_id).where(image_tags.c.value == tag, image_tags.c.deleted == false())
     return images.c.id.in_(found)
 
 
@@ -145,6 +145,6 @@ def _may_see_marker(connection: Connection, found: Any, scope: Scope) -> bool:
         return bool(found.visibility in (PUBLIC, COMMUNITY))
     member = image_members.c
     membership = select(member.id).where(
-        member.image_id == found.id, member.member == scope.project_id, member.deleted.is_(False)
+        member.image_id == found.id, member.member == scope.project_id, member.deleted == false()
     )
     return connection.execute(membership).first() is not None

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, bindparam, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, bindparam, false, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import Select
 
@@ -38,7 +38,7 @@ _BASE = (
 def children_of(outer: FromClause) -> list[ColumnElement[Any]]:
     """The columns `properties`, `tags` and `locations` for a statement over `outer`, which has a column `id`."""
     live = {
-        table: (table.c.image_id == outer.c.id) & table.c.deleted.is_(False)
+        table: (table.c.image_id == outer.c.id) & (table.c.deleted == false())
         for table in (image_properties, image_tags, image_locations)
     }
     location = image_locations.c
@@ -88,7 +88,7 @@ def _membership() -> ColumnElement[Any]:
         .where(
             member.image_id == images.c.id,
             member.member == bindparam("project_id"),
-            member.deleted.is_(False),
+            member.deleted == false(),
         )
         .limit(1)
         .correlate(images)
@@ -99,7 +99,7 @@ def _membership() -> ColumnElement[Any]:
 
 _GET: Select[Any] = (
     select(*base_of(images), *children_of(images), _membership())
-    .where(images.c.id == bindparam("image_id"), images.c.deleted.is_(False))
+    .where(images.c.id == bindparam("image_id"), images.c.deleted == false())
 )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def set_status(
             raise AssertionError(f"an image never goes from {status} to {to}")
     changed = connection.execute(
         update(images)
-        .where(images.c.id == image_id, images.c.status.in_(from_), images.c.deleted.is_(False))
+        .where(images.c.id == image_id, images.c.status.in_(from_), images.c.deleted == false())
         .values({**values, "status": to, "updated_at": now})
     )
     return changed.rowcount == 1
@@ -189,7 +189,7 @@ def remove_properties(connection: Connection, image_id: str, names: Iterable[str
     table = image_properties
     connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.name.in_(list(names)), table.c.deleted.is_(False))
+        .where(table.c.image_id == image_id, table.c.name.in_(list(names)), table.c.deleted == false())
         .values(deleted=True, deleted_at=now, updated_at=now)
     )
 
@@ -253,7 +253,7 @@ def delete_image(connection: Connection, image_id: str, now: datetime) -> bool:
     """Soft-delete the image, unless it is protected, with all its children. False: gone or protected."""
     changed = connection.execute(
         update(images)
-        .where(images.c.id == image_id, images.c.deleted.is_(False), images.c.protected.is_(False))
+        .where(images.c.id == image_id, images.c.deleted == false(), images.c.protected == false())
         .values(status=DELETED, deleted=True, deleted_at=now, updated_at=now)
     )
     if changed.rowcount != 1:
@@ -262,5 +262,5 @@ def delete_image(connection: Connection, image_id: str, now: datetime) -> bool:
         values: dict[str, Any] = {"deleted": True, "deleted_at": now, "updated_at": now}
         if table is image_locations:
             values["status"] = DELETED
-        connection.execute(update(table).where(table.c.image_id == image_id, table.c.deleted.is_(False)).values(values))
+        connection.execute(update(table).where(table.c.image_id == image_id, table.c.deleted == false()).values(values))
     return True

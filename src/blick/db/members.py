@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, null, select, update
+from sqlalchemy import Connection, false, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from blick.db.rows import lock
@@ -29,7 +29,7 @@ def _record(row: Sequence[Any]) -> Member:
 def of_image(connection: Connection, image_id: str, only: str | None = None) -> list[Member]:
     """The image's members, or just the membership of the project `only`."""
     table = image_members
-    statement = select(*_COLUMNS).where(table.c.image_id == image_id, table.c.deleted.is_(False))
+    statement = select(*_COLUMNS).where(table.c.image_id == image_id, table.c.deleted == false())
     if only is not None:
         statement = statement.where(table.c.member == only)
     return [_record(row) for row in connection.execute(statement.order_by(table.c.id))]
@@ -83,7 +83,7 @@ def set_status(connection: Connection, image_id: str, member_id: str, status: st
     table = image_members
     changed = connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.member == member_id, table.c.deleted.is_(False))
+        .where(table.c.image_id == image_id, table.c.member == member_id, table.c.deleted == false())
         .values(status=status, updated_at=now)
     )
     if changed.rowcount == 0:
@@ -96,7 +96,7 @@ def remove(connection: Connection, image_id: str, member_id: str, now: datetime)
     table = image_members
     changed = connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.member == member_id, table.c.deleted.is_(False))
+        .where(table.c.image_id == image_id, table.c.member == member_id, table.c.deleted == false())
         .values(deleted=True, deleted_at=now, updated_at=now)
     )
     return changed.rowcount > 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, false, update
 
 from blick.db.tables import images
 
@@ -28,7 +28,7 @@ def set_base(
 
     False: the image is gone, or has another status.
     """
-    statement = update(images).where(images.c.id == image_id, images.c.deleted.is_(False))
+    statement = update(images).where(images.c.id == image_id, images.c.deleted == false())
     if statuses:
         statement = statement.where(images.c.status.in_(statuses))
     return connection.execute(statement.values(updated_at=now, **values)).rowcount == 1

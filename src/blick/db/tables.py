@@ -256,12 +256,15 @@ metadef_tags = Table(
     UniqueConstraint("namespace_id", "name", name="uq_metadef_tags_namespace_id_name"),
 )
 
-# Pages are read by (created_at, id); Glance's index of created_at alone leaves ties to a sort.
-Index("blick_images_created_at_id", images.c.created_at, images.c.id)
+# A page of the default list is one walk along this index, in its order, whatever the table's size.
+Index("blick_images_page", images.c.deleted, images.c.os_hidden, images.c.created_at, images.c.id)
+# Children are gathered per image. Without statistics SQLite would take Glance's index of `deleted`, which is no choice.
+for _children in (image_properties, image_tags, image_locations, image_members):
+    Index(f"blick_{_children.name}_live", _children.c.image_id, _children.c.deleted)
 # A member's list starts from the memberships.
-Index("blick_image_members_member", image_members.c.member, image_members.c.image_id)
+Index("blick_image_members_member", image_members.c.member, image_members.c.deleted, image_members.c.image_id)
 # Tags are filtered by value.
-Index("blick_image_tags_value", image_tags.c.value, image_tags.c.image_id)
+Index("blick_image_tags_value", image_tags.c.value, image_tags.c.deleted, image_tags.c.image_id)
 
 # Who is working on an image's data at present. A lease that has lapsed, or whose holder is known to be dead,
 # may be taken by anyone, who then has to clean up. Every write of a holder carries its token.

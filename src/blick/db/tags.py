@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, false, insert, select, update
 
 from blick.db.rows import lock
 from blick.db.tables import image_tags
@@ -13,7 +13,7 @@ from blick.model.errors import LimitExceeded, NotFound
 def of_image(connection: Connection, image_id: str) -> set[str]:
     """The image's tags at this moment of the transaction."""
     table = image_tags
-    found = select(table.c.value).where(table.c.image_id == image_id, table.c.deleted.is_(False))
+    found = select(table.c.value).where(table.c.image_id == image_id, table.c.deleted == false())
     return set(connection.execute(found).scalars())
 
 
@@ -55,7 +55,7 @@ def _delete(connection: Connection, image_id: str, tags: Iterable[str], now: dat
     table = image_tags
     changed = connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.value.in_(list(tags)), table.c.deleted.is_(False))
+        .where(table.c.image_id == image_id, table.c.value.in_(list(tags)), table.c.deleted == false())
         .values(deleted=True, deleted_at=now, updated_at=now)
     )
     return changed.rowcount

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class NewImage:
     disk_format: str | None = None
     container_format: str | None = None
     tags: tuple[str, ...] = ()
-    properties: Mapping[str, str | None] = MappingProxyType({})
+    properties: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def parse(body: object, schema: ImageSchema) -> NewImage:
