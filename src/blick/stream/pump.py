@@ -159,6 +159,7 @@ class _Transfer:
             if not self._ending:
                 feed(buffer.data)
         except BaseException as error:  # not swallowed: it becomes the outcome of the transfer
+            self._ending = True
             self._loop.call_soon_threadsafe(self._fail, error)
         finally:
             self._buffers.release_from_thread(buffer)
