@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +24,7 @@ from blick.identity.none import NoIdentity
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops import cleanup
-from blick.ops.services import Services, this_process
+from blick.ops.services import Services, epoch_ms, this_process
 from blick.policy.enforcer import Enforcer
 from blick.stores.registry import open_stores
 from blick.stream.threads import TransferThreads
@@ -86,12 +87,27 @@ def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping
         case "none":
             return NoIdentity(), {}
         case "standalone":
-            from blick.identity.embedded.service import embedded_identity
+            # Loads password hashing and cryptography, which only this kind needs.
+            from blick.identity.embedded.routes import identity_app
+            from blick.identity.embedded.service import EmbeddedIdentity
 
-            identity = embedded_identity(settings.identity, database)
-            return identity, {"/identity": identity.app}
+            identity = EmbeddedIdentity(database, token_ttl_s=settings.identity.token_ttl_s)
+            return identity, {"/identity": identity_app(identity)}
         case kind:
             raise StartRefused(f"[paste_deploy] flavor: identity by {kind} is not available in this release")
+
+
+def first_start(settings: Settings, data_dir: Path, url: str) -> None:
+    """Give a new standalone service its first users, and tell clients where it is: `clouds.yaml`, `openrc`."""
+    from blick.identity.embedded.bootstrap import bootstrap
+    from blick.identity.embedded.client_files import write_client_files
+
+    database = open_database(settings.database)
+    try:
+        users = bootstrap(database, token_ttl_s=settings.identity.token_ttl_s, now_ms=epoch_ms())
+        write_client_files(data_dir, f"{url}/identity/v3", users)
+    finally:
+        database.close()
 
 
 def _image_schema(settings: Settings) -> ImageSchema:

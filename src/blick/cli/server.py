@@ -34,7 +34,7 @@ def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) 
     settings = replace(settings, server=replace(settings.server, bind_port=listening.getsockname()[1]))
     boot.prepare(settings)
     url = f"{'https' if settings.server.cert_file else 'http'}://{_reachable(settings.server)}"
-    boot.first_start(settings, url)
+    boot.first_start(settings, data_dir, url)
     _greet(data_dir, url)
     with lock:
         _serve(settings, listening)

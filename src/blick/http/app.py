@@ -8,7 +8,8 @@ and outwards: every error becomes an answer here, and only here (spec: images-ap
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -34,8 +35,11 @@ _SLASHES = re.compile(r"/{2,}")
 class Identity(Protocol):
     """Who is calling, from the request's headers."""
 
-    async def authenticate(self, headers: Mapping[str, str], request_id: str) -> RequestContext:
-        """The caller. Raises Unauthenticated; ServiceUnavailable where that cannot be found out now."""
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RequestContext:
+        """The caller, by ASGI's headers; `is_admin` is left to policy.
+
+        Raises Unauthenticated; ServiceUnavailable where that cannot be found out now.
+        """
         ...
 
     def challenge(self, base_url: str) -> str:
@@ -113,7 +117,8 @@ class App:
         services = self._services
         request_id = _request_id(headers, services.settings.api.max_request_id_length)
         services.policy.refresh()
-        context = await self._identity.authenticate(headers, request_id)
+        context = await self._identity.authenticate(scope["headers"], request_id)
+        context = replace(context, is_admin=services.policy.is_admin(context))
         tail.request_id = context.request_id
         matched = self._find(scope, rest)
         if isinstance(matched, Response):

@@ -1,0 +1,57 @@
+# What there is to do here; `make help` lists it. Everything happens in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Real parts that a test run insists on; empty: what is missing is skipped and listed at the end.
+REQUIRE ?=
+PYTEST := $(BIN)/python -m pytest $(if $(REQUIRE),--require $(REQUIRE))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: run
+run: $(READY) ## Start Blick here: own users, SQLite, images in ./blick-data
+	@exec $(BIN)/blick serve
+
+.PHONY: test
+test: $(READY) ## Run all tests (make deps first, to have every real part)
+	$(PYTEST)
+
+.PHONY: check
+check: $(READY) ## Format, lint, types, imports and the fast tests, in under a minute
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/unit tests/db tests/stores tests/api
+
+.PHONY: format
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick" for a short run)
+	$(BIN)/python -m tests.bench $(BENCH)
+
+.PHONY: deps
+deps: $(READY) ## Install what the real parts of the tests need (says what)
+	scripts/deps.sh
+
+.PHONY: lock
+lock: ## Write requirements.lock anew from pyproject.toml
+	scripts/lock.sh
+
+.PHONY: clean
+clean: ## Remove everything that was made here, except images
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist src/*.egg-info
