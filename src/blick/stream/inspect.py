@@ -9,6 +9,7 @@ metadata lies further on, and stream-optimised VMDK, which ends in a footer. All
 
 import logging
 import struct
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -47,6 +48,14 @@ _BOOT_IMAGES: Final = frozenset({"aki", "ari"})
 """Kernels and memory disks: some begin with what looks like a partition table and is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """An inspector that recognises the content; `broken` when it stumbled over what followed the mark."""
+
+    inspector: Any
+    broken: bool = False
+
+
 class Inspection:
     """The content check of one image.
 
@@ -60,8 +69,8 @@ class Inspection:
         self._settings = settings
         self._active = container_format == "bare"
         self._head: bytearray | None = bytearray() if self._active else None
-        self._fed_bytes = 0
         self._content: Any = None
+        self._content_broken = False
         self._curious = False
         self._tail: bytes | None = None
 
@@ -104,11 +113,9 @@ class Inspection:
     def _judge_head(self, head: bytearray) -> None:
         """Find out what the content is and whether that fits. Needs the first MiB, or all if there is less."""
         self._head = None
-        self._fed_bytes = len(head)
         matches = _matches(bytes(head))
-        names = sorted(str(each) for each in matches)
-        if names == ["gpt", "iso"]:  # a hybrid: a CD image that can be put on a stick as it is
-            matches = [each for each in matches if str(each) == "iso"]
+        if sorted(matches) == ["gpt", "iso"]:  # a hybrid: a CD image that can be put on a stick as it is
+            del matches["gpt"]
         complaint = self._mismatch(matches)
         if complaint is None:
             self._accept(matches)
@@ -117,11 +124,10 @@ class Inspection:
         else:
             _LOG.warning("Content accepted although it does not match: %s", complaint)
 
-    def _mismatch(self, matches: list[Any]) -> str | None:
+    def _mismatch(self, matches: dict[str, _Match]) -> str | None:
         if len(matches) > 1:
-            found = ", ".join(sorted(str(each) for each in matches))
-            return f"Image content looks like several formats at once: {found}."
-        content = str(matches[0]) if matches else "raw"
+            return f"Image content looks like several formats at once: {', '.join(sorted(matches))}."
+        content = next(iter(matches), "raw")
         if self._declared in ("raw", content):
             return None
         if content == "raw" and self._declared not in _known_formats():
@@ -130,15 +136,18 @@ class Inspection:
             return None
         return f"Image content does not match disk_format: declared {self._declared}, found {content}."
 
-    def _accept(self, matches: list[Any]) -> None:
+    def _accept(self, matches: dict[str, _Match]) -> None:
         """The content fits; check its safety now, or watch on if the inspector has not seen all it needs."""
-        self._content = matches[0] if matches else _inspector("raw")
-        if self._content.complete or self._content.NAME not in ("vhdx", "vmdk"):
+        match = next(iter(matches.values()), None) or _Match(_inspector("raw"))
+        self._content = match.inspector
+        if match.broken and self._declared == self._content.NAME:
+            self._give_up()
+        if match.broken or self._content.complete or self._content.NAME not in ("vhdx", "vmdk"):
             self._check_safety()
             return
         self._curious = True
         if self._waits_for_footer():
-            self._start_tail(b"")
+            self._start_tail()
 
     # What comes behind it
 
@@ -148,17 +157,25 @@ class Inspection:
             return
         self._eat(chunk)
         if self._content.complete:
-            self._check_safety()
             self._curious = False
+            self._check_safety()
         elif self._waits_for_footer():
-            self._start_tail(bytes(chunk[-_TAIL_BYTES:]))
+            self._start_tail()
 
     def _eat(self, chunk: memoryview | bytes) -> None:
         """Let the inspector look. It copies what it wants to keep, so a view does as well as bytes."""
         try:
             self._content.eat_chunk(chunk)
         except _errors() as error:
-            raise self._unreadable(error) from error
+            _LOG.info("Content of format %s cannot be read: %s", self._content, error)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The content has the mark of a format, but not its structure."""
+        self._content_broken = True
+        self._curious = False
+        if self._settings.require_image_format_match:
+            raise UnsupportedMediaType(f"Image content looks like {self._content} but cannot be read as that.")
 
     def _waits_for_footer(self) -> bool:
         """True when a VMDK inspector lacks nothing but the end of the file."""
@@ -170,13 +187,13 @@ class Inspection:
             and content.region("descriptor").complete
         )
 
-    def _start_tail(self, seen: bytes) -> None:
+    def _start_tail(self) -> None:
         """From here on only the end counts; the descriptor can be judged without it."""
         try:
             self._content.check_descriptor()
         except _errors() as error:
             raise self._unsafe(error) from error
-        self._tail = seen
+        self._tail = b""
 
     def _keep_tail(self, chunk: memoryview) -> None:
         if len(chunk) >= _TAIL_BYTES:
@@ -213,37 +230,45 @@ class Inspection:
     def _virtual_size(self, size_bytes: int) -> int | None:
         """The size in the header; of formats that only wrap bytes, how many those are."""
         content = self._content
-        if content is None or self._declared != content.NAME:
+        if content is None or self._declared != content.NAME or self._content_broken:
             return None
         try:
             virtual_size = int(content.virtual_size)
             if content.NAME in ("gpt", "luks"):  # these count what they were shown
                 virtual_size += size_bytes - int(content.actual_size)
         except _errors() as error:
-            raise self._unreadable(error) from error
+            _LOG.info("Content of format %s cannot be read: %s", content, error)
+            self._give_up()
+            return None
         if not 0 <= virtual_size <= _VIRTUAL_SIZE_MAX:
             raise UnsupportedMediaType("Image failed safety checks: its header names an impossible size.")
         return virtual_size
 
     def _unsafe(self, error: Exception) -> UnsupportedMediaType:
         _LOG.warning("Content of format %s refused: %s", self._content, error)
-        return UnsupportedMediaType(f"Image failed safety checks: {error}")
-
-    def _unreadable(self, error: Exception) -> UnsupportedMediaType:
-        _LOG.info("Content of format %s cannot be read: %s", self._content, error)
-        return UnsupportedMediaType(f"Image content looks like {self._content} but cannot be read as that.")
+        return UnsupportedMediaType(f"Image failed safety checks: {_reason(error)}")
 
 
 def _library() -> ModuleType:
     # Imported on first use: it takes 9 MiB, which a worker that receives no images need not spend.
     from oslo_utils.imageutils import format_inspector
 
-    return format_inspector  # type: ignore[no-any-return]
+    return format_inspector
 
 
 def _errors() -> tuple[type[Exception], ...]:
     library = _library()
     return (library.ImageFormatError, library.SafetyViolation, library.SafetyCheckFailed, *_PARSER_ERRORS)
+
+
+def _reason(error: Exception) -> str:
+    """What the library says against the content; what a parser stumbled over is no business of the caller."""
+    library = _library()
+    if isinstance(error, library.SafetyCheckFailed):
+        return "; ".join(str(failure) for failure in error.failures.values())
+    if isinstance(error, library.ImageFormatError | library.SafetyViolation):
+        return str(error)
+    return "its header cannot be read."
 
 
 def _known_formats() -> frozenset[str]:
@@ -254,18 +279,19 @@ def _inspector(name: str) -> Any:
     return _library().ALL_FORMATS[name]()
 
 
-def _matches(head: bytes) -> list[Any]:
-    """The inspectors that recognise an image by its first MiB (or by all of it, if there is less)."""
-    found = []
-    for name in _known_formats() - {"raw"}:
+def _matches(head: bytes) -> dict[str, _Match]:
+    """The inspectors, by name, that recognise an image by its first MiB (or by all of it, if there is less)."""
+    found = {}
+    for name in sorted(_known_formats() - {"raw"}):
         inspector = _inspector(name)
-        _show(inspector, head)
+        understood = _show(inspector, head)
         if _recognises(inspector, head):
-            found.append(inspector)
+            found[name] = _Match(inspector, broken=not understood)
     return found
 
 
-def _show(inspector: Any, head: bytes) -> None:
+def _show(inspector: Any, head: bytes) -> bool:
+    """Let the inspector look at the head; false when it cannot make sense of it."""
     # A VMDK descriptor is read once, at the first piece, so that has to be the whole head.
     ends = (HEAD_BYTES,) if inspector.NAME == "vmdk" else (_SMALL_HEAD_BYTES, 4 * _SMALL_HEAD_BYTES, HEAD_BYTES)
     start = 0
@@ -275,8 +301,9 @@ def _show(inspector: Any, head: bytes) -> None:
                 inspector.eat_chunk(head[start:end])
             start = end
     except _errors() as error:
-        # It may be none of its kind, or a broken one: what it has seen says which.
         _LOG.debug("Inspector %s gave up: %s", inspector.NAME, error)
+        return False
+    return True
 
 
 def _recognises(inspector: Any, head: bytes) -> bool:
