@@ -7,7 +7,7 @@ import json
 import random
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,12 @@ class QemuFormat:
     options: str = ""
 
 
+Maker = Callable[[Path], Iterator[RealImage]]
+
+QCOW2 = QemuFormat("qcow2", "qcow2", "qcow2")
 GOOD_FORMATS = (
     QemuFormat("raw", "raw", "raw"),
-    QemuFormat("qcow2", "qcow2", "qcow2"),
+    QCOW2,
     QemuFormat("qcow2-version-2", "qcow2", "qcow2", "compat=0.10"),
     QemuFormat("qcow2-zstd", "qcow2", "qcow2", "compression_type=zstd"),
     QemuFormat("vhd-dynamic", "vhd", "vpc", "subformat=dynamic,force_size=on"),
@@ -145,10 +148,10 @@ def packaged_iso() -> RealImage:
     return RealImage("iso-from-debian", PACKAGED_ISO, "iso", iso_volume_bytes(PACKAGED_ISO))
 
 
-def unsafe_images(folder: Path, *, size_bytes: int = MIB) -> Iterator[RealImage]:
+def unsafe_images(folder: Path) -> Iterator[RealImage]:
     """Images that would read another file, or that qemu itself gave up: each has to be refused."""
-    base = fill(folder / "base.raw", size_bytes)
-    size = str(size_bytes)
+    base = fill(folder / "base.raw", MIB)
+    size = str(MIB)
 
     backed = folder / "backing-file.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", backed)
@@ -173,7 +176,7 @@ def unsafe_images(folder: Path, *, size_bytes: int = MIB) -> Iterator[RealImage]
 def mislabelled_images(folder: Path) -> Iterator[RealImage]:
     """Good images under a wrong name: a qcow2 called vmdk, noise called qcow2, a disk with partitions called ami."""
     source = fill(folder / "noise.raw", MIB)
-    qcow2 = convert(source, "raw", folder / "good.qcow2", QemuFormat("good", "qcow2", "qcow2"))
+    qcow2 = convert(source, "raw", folder / "good.qcow2", QCOW2)
     yield RealImage("qcow2 declared vmdk", qcow2.path, "vmdk", None)
     yield RealImage("noise declared qcow2", source, "qcow2", None)
     yield RealImage("gpt declared ami", gpt_disk(folder).path, "ami", None)

@@ -49,7 +49,7 @@ def test_missing_part_skips_its_test_and_is_listed_at_the_end(tmp_path: Path) ->
 def test_missing_part_that_is_required_fails_its_test(tmp_path: Path) -> None:
     code, said = run_pytest(tmp_path, "--require", "here,gone")
     assert code == 1
-    assert "1 failed, 1 passed" in said
+    assert "1 passed, 1 error" in said
     assert "gone is required, but there is no thing" in said
 
 
