@@ -87,7 +87,8 @@ class Inspection:
     def finish(self, size_bytes: int) -> int | None:
         """Conclude after the last of `size_bytes` bytes; gives the size of the disk inside, if it is known.
 
-        Raises `UnsupportedMediaType`.
+        Bodies under a MiB are judged only now, which hostile text can stretch to 100 ms, and the first one in a
+        process loads the library: call it in a thread. Raises `UnsupportedMediaType`.
         """
         if not self._active or size_bytes == 0:
             return None
