@@ -45,8 +45,10 @@ bench: $(READY) ## Measure side by side with the reference service (BENCH="--qui
 	$(BIN)/python -m tests.bench $(BENCH)
 
 .PHONY: deps
-deps: $(READY) ## Install what the real parts of the tests need (says what)
-	scripts/deps.sh
+deps: ## Install what the real parts of the tests need (says what)
+	PYTHON=$(PYTHON) scripts/deps.sh
+	@$(MAKE) --no-print-directory $(READY)
+	@echo "deps: $(VENV) holds blick, its test tools, and the clients openstack, glance and openstacksdk"
 
 .PHONY: lock
 lock: ## Write requirements.lock anew from pyproject.toml

@@ -1,27 +1,25 @@
 #!/usr/bin/env bash
-# Makes the machine ready for every real part of the tests (`make deps`). Safe to repeat: only what is missing is installed.
+# Installs the programs that the real parts of the tests need (first step of `make deps`). Safe to repeat: what is there stays.
 #
-#   Debian packages   need root (or sudo without a password). Without either, the command to type is printed, the rest goes
-#                     on, and the tests that need those programs are skipped and listed at the end of a test run.
-#   Python packages   go into .venv: Blick itself, its test tools, and the real clients (openstack, glance, openstacksdk).
-#
-# BLICK_VENV names another virtual environment, PYTHON the interpreter that makes it.
+# Debian packages need root, or sudo without a password. Without either, the command to type is printed and the rest goes on;
+# the tests that need those programs are then skipped, and listed at the end of a test run.
+# PYTHON is the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-venv=${BLICK_VENV:-.venv}
 
 # One line per part of tests/support/parts.py: what its programs come from.
 packages=(
   qemu-utils        # qemu:  qemu-img, makes and reads images in every format
   qemu-system-x86   # boot:  boots them, in plain emulation
-  grub-common       # boot:  grub-mkimage and grub-mkstandalone
+  grub-common       # boot:  grub-mkimage and grub-editenv
   grub-pc-bin       # boot:  GRUB for a BIOS, as files; nothing is installed on this machine's disk
   mtools            # boot:  writes files into a FAT file system without mounting it
   fdisk             # boot:  sfdisk writes partition tables
   xorriso           # iso:   makes an ISO
   grub-rescue-pc    # iso:   ships an ISO that somebody else made
 )
+
+# A Debian Python comes without the module that fills a virtual environment with pip.
+"${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 
 say() { echo "deps: $*"; }
 
@@ -60,15 +58,4 @@ install_debian_packages() {
   apt_install 2>/dev/null || { "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=600 update </dev/null && apt_install; }
 }
 
-install_python_packages() {
-  local constraint=()
-  [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-  [ -e requirements.lock ] && constraint=(--constraint requirements.lock)
-  say "installing into $venv: blick, its test tools, and the clients (openstack, glance, openstacksdk)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    "${constraint[@]}" --editable '.[client,test]' </dev/null
-}
-
 install_debian_packages
-install_python_packages
-say "done"
