@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from blick.conf.settings import Settings
 from blick.db.engine import Database, open_database
 from blick.db.upgrade import ensure_current
 from blick.http.app import App, Identity
+from blick.http.server.limits import ProtocolLimits
 from blick.identity.none import NoIdentity
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 # How long cancelled requests may take to clean up behind themselves when the service stops.
 LAST_WORDS_S = 10
+# The old option's 0 means no time-out; a week bounds even that.
+_FOREVER_S = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,20 @@ def require_safe_listener(settings: Settings) -> None:
         _log.warning(
             "listening on %s with no identity: whoever reaches this address is an administrator", server.bind_host
         )
+
+
+def protocol_limits(settings: Settings) -> ProtocolLimits:
+    """What a client may cost, as the options say."""
+    server = settings.server
+    usual = ProtocolLimits()
+    return replace(
+        usual,
+        header_line_bytes=server.max_header_line,
+        head_bytes=max(usual.head_bytes, 2 * server.max_header_line),
+        keep_alive_s=usual.keep_alive_s if server.http_keepalive else 0,
+        body_idle_s=server.client_socket_timeout_s or _FOREVER_S,
+        stall_s=server.client_socket_timeout_s or _FOREVER_S,
+    )
 
 
 def is_loopback(host: str) -> bool:
