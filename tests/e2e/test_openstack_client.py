@@ -23,7 +23,8 @@ def test_life_of_an_image_from_create_to_delete(demo: Clients, tmp_path: Path) -
     assert demo.openstack_json("image", "list", "--tag", "three") == []
 
     demo.openstack("image", "set", "--name", "second life", "--property", "os_distro=trixie",
-                   "--property", "hw_disk_bus=scsi", "--tag", "three", "--min-ram", "128", "--protected", "life")  # fmt: skip
+                   "--property", "hw_disk_bus=scsi", "--tag", "three", "--min-ram", "128",
+                   "--protected", "life")  # fmt: skip
     with pytest.raises(ClientFailedError, match="403"):
         demo.openstack("image", "delete", "second life")
     demo.openstack("image", "unset", "--tag", "one", "--property", "hw_disk_bus", "second life")
