@@ -115,11 +115,15 @@ class StoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class StoresSettings:
-    """All stores. `multi_store` is true where the operator named them with enabled_backends."""
+    """All stores. `multi_store` is true where the operator named them with enabled_backends.
+
+    `reserved` holds the two folders that multi-store mode adds for itself, never shown to users.
+    """
 
     default_store: str
     stores: tuple[StoreSettings, ...]
     multi_store: bool = False
+    reserved: tuple[StoreSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,10 @@ class CorsSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """Where log lines go and what they look like."""
+    """Where log lines go and what they look like. An empty format is the built-in one."""
 
     debug: bool = False
+    use_stderr: bool = False
     log_file: Path | None = None
     log_dir: Path | None = None
     log_date_format: str = "%Y-%m-%d %H:%M:%S"
@@ -161,6 +166,9 @@ class LogSettings:
     default_log_levels: tuple[str, ...] = ()
     context_format: str = ""
     default_format: str = ""
+    debug_format_suffix: str = ""
+    exception_prefix: str = ""
+    user_identity_format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,233 @@
+"""From options to settings: what Blick makes of an operator's values, and what it refuses to start with.
+
+A wrong value is noted with the reading, so that one look shows every mistake; then the settings must not be used.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blick.conf.build_identity import identity_settings
+from blick.conf.build_stores import stores_settings
+from blick.conf.reading import Reading
+from blick.conf.settings import (
+    ApiSettings,
+    CorsSettings,
+    DatabaseSettings,
+    ImageFormatSettings,
+    LogSettings,
+    PolicySettings,
+    QuotaSettings,
+    ServerSettings,
+    Settings,
+)
+from blick.conf.sources import find_file
+
+_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_MOST_WORKERS = 8
+
+
+def build(reading: Reading, folders: Sequence[Path]) -> Settings:
+    """Settings from `reading`. `folders` are where files named by options may be, beside the configuration files."""
+    finder = _Finder(reading, folders)
+    return Settings(
+        stores=stores_settings(reading),
+        server=_server(reading),
+        api=_api(reading, finder),
+        quotas=_quotas(reading),
+        image_format=_image_format(reading),
+        database=_database(reading),
+        policy=_policy(reading, finder),
+        identity=identity_settings(reading, finder),
+        cors=_cors(reading),
+        log=log_settings(reading),
+    )
+
+
+class _Finder:
+    """Finds the files that options name."""
+
+    def __init__(self, reading: Reading, folders: Sequence[Path]) -> None:
+        self._reading = reading
+        self._folders = folders
+
+    def __call__(self, name: str | Path) -> Path:
+        return find_file(name, [file.path for file in self._reading.files], self._folders)
+
+
+def _server(reading: Reading) -> ServerSettings:
+    def get(name: str) -> Any:
+        return reading.get("DEFAULT", name)
+
+    certificate, key = (_path(reading, "DEFAULT", name) for name in ("cert_file", "key_file"))
+    if (certificate is None) != (key is None):
+        missing, given = ("cert_file", "key_file") if certificate is None else ("key_file", "cert_file")
+        reading.wrong("DEFAULT", missing, f"is needed together with {given}.")
+    return ServerSettings(
+        bind_host=get("bind_host"),
+        bind_port=get("bind_port"),
+        workers=_workers(get("workers")),
+        backlog=get("backlog"),
+        cert_file=certificate,
+        key_file=key,
+        ca_file=_path(reading, "DEFAULT", "ca_file"),
+        max_header_line=get("max_header_line"),
+        http_keepalive=get("http_keepalive"),
+        client_socket_timeout_s=get("client_socket_timeout"),
+        insecure=reading.get("blick", "insecure"),
+    )
+
+
+def _workers(wanted: int | None) -> int:
+    if wanted is None:
+        return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+    return max(1, wanted)
+
+
+def _api(reading: Reading, finder: "_Finder") -> ApiSettings:
+    def get(name: str) -> Any:
+        return reading.get("DEFAULT", name)
+
+    schema_file = finder("schema-image.json")
+    return ApiSettings(
+        public_endpoint=reading.text("DEFAULT", "public_endpoint"),
+        allow_anonymous_access=get("allow_anonymous_access"),
+        max_request_id_length=get("max_request_id_length"),
+        limit_param_default=get("limit_param_default"),
+        api_limit_max=get("api_limit_max"),
+        show_image_direct_url=get("show_image_direct_url"),
+        show_multiple_locations=get("show_multiple_locations"),
+        hashing_algorithm=_hashing_algorithm(reading),
+        enable_proxy_headers_parsing=reading.get("oslo_middleware", "enable_proxy_headers_parsing"),
+        image_cache_dir=_path(reading, "DEFAULT", "image_cache_dir"),
+        enabled_import_methods=get("enabled_import_methods"),
+        schema_image_file=schema_file if schema_file.is_absolute() else None,
+        healthcheck_disable_file=_path(reading, "healthcheck", "disable_by_file_path"),
+        delayed_delete=get("delayed_delete"),
+        json_body_max_bytes=reading.get("blick", "json_body_max_bytes"),
+    )
+
+
+def _hashing_algorithm(reading: Reading) -> str:
+    name: str = reading.get("DEFAULT", "hashing_algorithm")
+    # Algorithms of variable length (shake) have no one digest to compare.
+    if name not in hashlib.algorithms_available or not hashlib.new(name, usedforsecurity=False).digest_size:
+        reading.wrong("DEFAULT", "hashing_algorithm", f"{name} is not an algorithm that this Python's hashlib offers.")
+    return name
+
+
+def _quotas(reading: Reading) -> QuotaSettings:
+    return QuotaSettings(
+        image_member_quota=reading.get("DEFAULT", "image_member_quota"),
+        image_property_quota=reading.get("DEFAULT", "image_property_quota"),
+        image_tag_quota=reading.get("DEFAULT", "image_tag_quota"),
+        image_location_quota=reading.get("DEFAULT", "image_location_quota"),
+        image_size_cap_bytes=reading.get("DEFAULT", "image_size_cap"),
+        user_storage_quota_bytes=_storage_quota(reading),
+        use_keystone_limits=reading.get("DEFAULT", "use_keystone_limits"),
+    )
+
+
+def _storage_quota(reading: Reading) -> int:
+    text: str = reading.get("DEFAULT", "user_storage_quota")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        reading.wrong(
+            "DEFAULT", "user_storage_quota", "needs a number with a unit of B, KB, MB, GB or TB, such as 5GB."
+        )
+        return 0
+    number, unit = match[1], _UNITS[(match[2] or "").upper()]
+    return int(float(number) * unit) if "." in number else int(number) * unit
+
+
+def _image_format(reading: Reading) -> ImageFormatSettings:
+    return ImageFormatSettings(
+        container_formats=reading.get("image_format", "container_formats"),
+        disk_formats=reading.get("image_format", "disk_formats"),
+        vmdk_allowed_types=reading.get("image_format", "vmdk_allowed_types"),
+        require_image_format_match=reading.get("image_format", "require_image_format_match"),
+        gpt_safety_checks_nonfatal=reading.get("image_format", "gpt_safety_checks_nonfatal"),
+    )
+
+
+def _database(reading: Reading) -> DatabaseSettings:
+    def get(name: str) -> Any:
+        return reading.get("database", name)
+
+    connection = reading.text("database", "connection")
+    if connection is None:
+        reading.wrong("database", "connection", "is not set; Blick needs to know its database.")
+        connection = "sqlite://"
+    if parameters := get("connection_parameters"):
+        connection += ("&" if "?" in connection else "?") + parameters
+    return DatabaseSettings(
+        connection=connection,
+        sqlite_synchronous=get("sqlite_synchronous"),
+        mysql_sql_mode=get("mysql_sql_mode"),
+        mysql_wsrep_sync_wait=get("mysql_wsrep_sync_wait"),
+        connection_recycle_time_s=get("connection_recycle_time"),
+        max_pool_size=get("max_pool_size"),
+        max_overflow=get("max_overflow"),
+        pool_timeout_s=get("pool_timeout"),
+        max_retries=get("max_retries"),
+        retry_interval_s=get("retry_interval"),
+    )
+
+
+def _policy(reading: Reading, finder: "_Finder") -> PolicySettings:
+    protections = reading.text("DEFAULT", "property_protection_file")
+    return PolicySettings(
+        policy_file=finder(reading.get("oslo_policy", "policy_file")),
+        policy_dirs=tuple(finder(folder) for folder in reading.get("oslo_policy", "policy_dirs")),
+        policy_default_rule=reading.get("oslo_policy", "policy_default_rule"),
+        enforce_new_defaults=reading.get("oslo_policy", "enforce_new_defaults"),
+        property_protection_file=finder(protections) if protections else None,
+        property_protection_rule_format=reading.get("DEFAULT", "property_protection_rule_format"),
+    )
+
+
+def _cors(reading: Reading) -> CorsSettings:
+    return CorsSettings(
+        allowed_origin=reading.get("cors", "allowed_origin") or (),
+        allow_credentials=reading.get("cors", "allow_credentials"),
+        expose_headers=reading.get("cors", "expose_headers"),
+        max_age_s=reading.get("cors", "max_age"),
+        allow_methods=reading.get("cors", "allow_methods"),
+        allow_headers=reading.get("cors", "allow_headers"),
+    )
+
+
+def log_settings(reading: Reading) -> LogSettings:
+    """The part of the settings that says where log lines go."""
+
+    def get(name: str) -> Any:
+        return reading.get("DEFAULT", name)
+
+    if not all("=" in pair for pair in get("default_log_levels")):
+        reading.wrong("DEFAULT", "default_log_levels", "needs pairs such as urllib3=WARN.")
+    return LogSettings(
+        debug=get("debug"),
+        use_stderr=get("use_stderr"),
+        log_file=_path(reading, "DEFAULT", "log_file"),
+        log_dir=_path(reading, "DEFAULT", "log_dir"),
+        log_date_format=get("log_date_format"),
+        log_config_append=_path(reading, "DEFAULT", "log_config_append"),
+        use_syslog=get("use_syslog"),
+        use_journal=get("use_journal"),
+        use_json=get("use_json"),
+        syslog_log_facility=get("syslog_log_facility"),
+        default_log_levels=get("default_log_levels"),
+        context_format=get("logging_context_format_string"),
+        default_format=get("logging_default_format_string"),
+        debug_format_suffix=get("logging_debug_format_suffix"),
+        exception_prefix=get("logging_exception_prefix"),
+        user_identity_format=get("logging_user_identity_format"),
+    )
+
+
+def _path(reading: Reading, group: str, name: str) -> Path | None:
+    text = reading.text(group, name)
+    return Path(text).expanduser() if text else None

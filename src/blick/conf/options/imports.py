@@ -1,0 +1,101 @@
+"""Import methods, their plugins and filters, and tasks."""
+
+from collections.abc import Mapping
+
+from blick.conf.options.option import Option
+
+_DEFAULT = (
+    Option("do_secure_hash", "bool", True, "Compute checksum and os_hash_* in the location import task"),
+    Option("http_retries", "int", 3, "Retries of an HTTP read when hashing an imported location"),
+    Option("node_staging_uri", "str", "file:///tmp/staging/", "file:// directory for staged data without multi-store"),
+    Option(
+        "enabled_import_methods",
+        "bounded-list",
+        ("glance-direct", "web-download", "copy-image"),
+        "Import methods on offer",
+    ),
+    Option(
+        "worker_self_reference_url",
+        "str",
+        None,
+        "URL by which other workers reach this one (staging proxy, cache node name)",
+    ),
+)
+
+_IMAGE_IMPORT_OPTS = (
+    Option(
+        "image_import_plugins",
+        "list",
+        (),
+        "Ordered import plugins: no_op, image_decompression, image_conversion, inject_image_metadata",
+    ),
+    Option("max_parallel_stores", "int", 1, "Stores written at the same time by one import", minimum=1),
+)
+
+_IMPORT_FILTERING_OPTS = (
+    Option(
+        "allowed_schemes", "bounded-list", ("http", "https"), "URI schemes allowed for web-download and http locations"
+    ),
+    Option("disallowed_schemes", "bounded-list", (), "URI schemes refused (used when the allow list is empty)"),
+    Option("allowed_hosts", "bounded-list", (), "Hosts allowed; also lifts the loopback/link-local block"),
+    Option("disallowed_hosts", "bounded-list", (), "Hosts refused (used when the allow list is empty)"),
+    Option("allowed_ports", "bounded-ports", (80, 443), "Ports allowed"),
+    Option("disallowed_ports", "bounded-ports", (), "Ports refused (used when the allow list is empty)"),
+)
+
+_INJECT_METADATA_PROPERTIES = (
+    Option("ignore_user_roles", "list", ("admin",), "Roles whose images are not injected"),
+    Option("inject", "dict", {}, "Properties written by the inject plugin"),
+)
+
+_IMAGE_CONVERSION = (
+    Option("output_format", "str", "raw", "Target format of the conversion plugin", choices=("qcow2", "raw", "vmdk")),
+)
+
+_GLANCE_DOWNLOAD_PROPERTIES = (
+    Option(
+        "extra_properties",
+        "list",
+        ("hw_", "trait:", "os_distro", "os_secure_boot", "os_type"),
+        "Property prefixes copied by glance-download",
+    ),
+)
+
+_TASK = (
+    Option(
+        "task_time_to_live", "int", 48, "Hours a finished task stays visible", old_names=("DEFAULT/task_time_to_live",)
+    ),
+    Option("task_executor", "str", "taskflow", "Only one executor exists", keep="no"),
+    Option("work_dir", "str", None, "Scratch directory of import conversions (single-store mode)"),
+)
+
+_TASKFLOW_EXECUTOR = (
+    Option(
+        "engine_mode", "str", "parallel", "Serial or parallel step execution", choices=("serial", "parallel"), keep="no"
+    ),
+    Option("max_workers", "int", 10, "Parallel steps of tasks", minimum=1),
+    Option(
+        "conversion_format",
+        "str",
+        None,
+        "Convert format of the legacy import task flow",
+        choices=("qcow2", "raw", "vmdk"),
+    ),
+)
+
+_WSGI = (
+    Option("task_pool_threads", "int", 16, "Concurrent background tasks per worker", minimum=1),
+    Option("python_interpreter", "str", None, "Interpreter for external helpers under an embedding server"),
+)
+
+OPTIONS: Mapping[str, tuple[Option, ...]] = {
+    "DEFAULT": _DEFAULT,
+    "image_import_opts": _IMAGE_IMPORT_OPTS,
+    "import_filtering_opts": _IMPORT_FILTERING_OPTS,
+    "inject_metadata_properties": _INJECT_METADATA_PROPERTIES,
+    "image_conversion": _IMAGE_CONVERSION,
+    "glance_download_properties": _GLANCE_DOWNLOAD_PROPERTIES,
+    "task": _TASK,
+    "taskflow_executor": _TASKFLOW_EXECUTOR,
+    "wsgi": _WSGI,
+}

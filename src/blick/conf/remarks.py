@@ -1,0 +1,82 @@
+"""What there is to say about a reading once settings were made of it: unknown, retired, ignored, not built."""
+
+from collections.abc import Iterator
+
+from blick.conf.catalog import BACKEND_DEFAULTS, GROUPS, RESERVED_STORES, driver_options
+from blick.conf.findings import Finding
+from blick.conf.reading import Reading
+from blick.conf.retired import RETIRED, RETIRED_GROUPS, Retired
+from blick.conf.sources import group_name
+
+# Options that settings carry for the sake of what is shown, though nothing works by them in this version.
+_NOT_BUILT = frozenset(
+    {
+        ("DEFAULT", "image_cache_dir"),
+        ("DEFAULT", "delayed_delete"),
+        ("DEFAULT", "use_keystone_limits"),
+        ("DEFAULT", "enabled_import_methods"),
+    }
+)
+
+
+def remarks(reading: Reading) -> tuple[Finding, ...]:
+    """Everything but errors, each option at most once."""
+    return (*_about_lines(reading), *_about_variables(reading), *_about_values(reading))
+
+
+def _about_lines(reading: Reading) -> Iterator[Finding]:
+    known = {(group_name(group), name) for group, name in reading.known}
+    # Drivers that are not loaded may keep their options in [glance_store].
+    known |= {("glance_store", option.name) for option in driver_options()}
+    known |= {("glance_store", old) for option in driver_options() for old in option.old_names}
+    groups = {group for group, _ in known} | RETIRED_GROUPS | {BACKEND_DEFAULTS, *RESERVED_STORES, *GROUPS}
+    groups |= {group for group, _ in RETIRED}
+    seen: set[tuple[str, str]] = set()
+    for file in reading.files:
+        unknown_groups = file.groups - groups
+        for group in sorted(unknown_groups - {group for group, _ in seen}):
+            seen.add((group, ""))
+            yield Finding("warning", "unknown-group", group, "", "is not a group that Blick knows.", str(file.path))
+        for place, lines in file.values.items():
+            if place in known or place in seen or place[0] in unknown_groups or place[0] in RETIRED_GROUPS:
+                continue
+            seen.add(place)
+            yield from _about_line(*place, lines[-1], str(file.path))
+
+
+def _about_line(group: str, name: str, value: str, place: str) -> Iterator[Finding]:
+    retired = RETIRED.get((group, name))
+    if retired is None:
+        hint = " Names are written with _." if "-" in name else ""
+        yield Finding("warning", "unknown-option", group, name, f"is not an option that Blick knows.{hint}", place)
+    elif retired.counts(value):
+        yield _retired(group, name, retired, place)
+
+
+def _retired(group: str, name: str, retired: Retired, place: str) -> Finding:
+    if retired.action == "refuse-when-false":
+        return Finding("error", "wrong", group, name, retired.text, place)
+    return Finding("warning", "retired", group, name, retired.text, place)
+
+
+def _about_variables(reading: Reading) -> Iterator[Finding]:
+    for variable in reading.unknown_variables():
+        group, name = variable.removeprefix("OS_").split("__", 1)
+        text = "is not an option that Blick knows."
+        yield Finding("warning", "unknown-option", group.lower(), name.lower(), text, variable)
+
+
+def _about_values(reading: Reading) -> Iterator[Finding]:
+    for known in reading.set_options():
+        place = (known.group, known.option.name)
+        if known.option.keep == "no":
+            text = f"has no effect ({known.option.meaning})."
+            yield Finding("warning", "ignored", *place, text, known.place)
+            continue
+        if known.option.deprecated:
+            text = f"is deprecated since {known.option.deprecated}; it still counts."
+            yield Finding("info", "deprecated", *place, text, known.place)
+        default = known.option.default
+        if known.value not in (default, "") and (place not in reading.used or place in _NOT_BUILT):
+            text = f"nothing works by it in this version ({known.option.meaning})."
+            yield Finding("info", "not-yet", *place, text, known.place)
