@@ -52,7 +52,7 @@ class App:
 
     def __init__(self, services: Services, identity: Identity, mounts: Mapping[str, ASGIApp]) -> None:
         self._services = services
-        self._identity = identity
+        self.identity = identity
         self._mounts = mounts
         settings = services.settings
         self._versions = Versions(settings.api.image_cache_dir is not None, settings.stores.multi_store)
@@ -80,7 +80,7 @@ class App:
     def _error_response(self, error: BlickError, scope: Scope, accept: str) -> Response:
         response = errors.from_error(error, accept)
         if isinstance(error, Unauthenticated):
-            response.headers["www-authenticate"] = self._identity.challenge(self._base_url(scope))
+            response.headers["www-authenticate"] = self.identity.challenge(self._base_url(scope))
         if response.status_code >= 500:
             _log.error("answered %d: %s", response.status_code, error)
         return response
@@ -117,7 +117,7 @@ class App:
         services = self._services
         request_id = _request_id(headers, services.settings.api.max_request_id_length)
         services.policy.refresh()
-        context = await self._identity.authenticate(scope["headers"], request_id)
+        context = await self.identity.authenticate(scope["headers"], request_id)
         context = replace(context, is_admin=services.policy.is_admin(context))
         tail.request_id = context.request_id
         matched = self._find(scope, rest)

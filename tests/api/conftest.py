@@ -1,0 +1,45 @@
+"""The whole service in this process: real SQLite, real file store, no sockets."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from blick import boot
+from blick.conf.settings import (
+    DatabaseSettings,
+    IdentitySettings,
+    PolicySettings,
+    Settings,
+    StoreSettings,
+    StoresSettings,
+)
+from tests.support.callers import HeaderIdentity
+from tests.support.service import Service
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Override in a test module (with dataclasses.replace) to change options."""
+    return Settings(
+        stores=StoresSettings(
+            default_store="file",
+            stores=(StoreSettings("file", "file", {"filesystem_store_datadir": str(tmp_path / "images")}),),
+        ),
+        database=DatabaseSettings(connection=f"sqlite:///{tmp_path}/blick.sqlite3", sqlite_synchronous=False),
+        policy=PolicySettings(policy_file=tmp_path / "policy.yaml", policy_dirs=(tmp_path / "policy.d",)),
+        identity=IdentitySettings(kind="none"),
+    )
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """The service, whose callers are named by headers of the tests (see tests.support.callers)."""
+    boot.prepare(settings)
+    running = boot.start(settings)
+    running.app.identity = HeaderIdentity()
+    transport = httpx.ASGITransport(running.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://images.test") as client:
+        yield Service(running.services, client)
+    await running.aclose()

@@ -1,0 +1,73 @@
+"""What an in-process test holds in its hands."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import event
+
+from blick.ops.services import Services
+from tests.support.callers import HEADERS
+
+OCTETS = {"content-type": "application/octet-stream"}
+PATCH_2_1 = {"content-type": "application/openstack-images-v2.1-json-patch"}
+PATCH_2_0 = {"content-type": "application/openstack-images-v2.0-json-patch"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service and a client for it."""
+
+    services: Services
+    client: httpx.AsyncClient
+
+    async def call(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request as one of the callers."""
+        headers = {**HEADERS[who], **options.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **options)
+
+    async def create(self, who: str = "owner", **body: Any) -> dict[str, Any]:
+        """Register an image; formats raw and bare unless given."""
+        document = {"disk_format": "raw", "container_format": "bare", **body}
+        response = await self.call(who, "POST", "/v2/images", json=document)
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
+        return created
+
+    async def create_active(self, data: bytes = b"data", who: str = "owner", **body: Any) -> dict[str, Any]:
+        """Register an image and upload its data."""
+        image = await self.create(who, **body)
+        response = await self.call(who, "PUT", f"/v2/images/{image['id']}/file", content=data, headers=OCTETS)
+        assert response.status_code == 204, response.text
+        return await self.show(image["id"], who)
+
+    async def show(self, image_id: str, who: str = "owner") -> dict[str, Any]:
+        """The image as it is now."""
+        response = await self.call(who, "GET", f"/v2/images/{image_id}")
+        assert response.status_code == 200, response.text
+        shown: dict[str, Any] = response.json()
+        return shown
+
+    @property
+    def stored_files(self) -> list[str]:
+        """Names of everything in the store's folder, hidden files too."""
+        folder = self.services.settings.stores.stores[0].options["filesystem_store_datadir"]
+        return sorted(entry.name for entry in Path(folder).iterdir())
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """Every SQL statement that runs inside."""
+        seen: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+            seen.append(statement)
+
+        engine = self.services.database.engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
