@@ -1,0 +1,50 @@
+"""The first users of a new database, and the upkeep of the keys that sign tokens."""
+
+import uuid
+from dataclasses import dataclass
+
+from blick.db import identity as directory
+from blick.db import identity_tokens
+from blick.db.engine import Database
+from blick.db.identity import Project, Role, User
+from blick.db.identity_tokens import SigningKey
+from blick.identity.embedded.passwords import generate_password, hash_password
+from blick.identity.embedded.tokens import new_signing_secret
+
+ROLES = ("admin", "manager", "member", "reader", "service")
+_KEY_AGE_MS = 30 * 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FirstUsers:
+    """Passwords that were made up for the first users: written to the client's files, then forgotten."""
+
+    admin_password: str
+    demo_password: str
+
+
+def bootstrap(database: Database, *, token_ttl_s: int, now_ms: int) -> FirstUsers | None:
+    """Make an empty database usable; renew the signing key when it is old. Blocks; safe to call at every start.
+
+    Without any user it makes admin (role admin on project admin) and demo (member on project demo) and gives their
+    passwords, this once; else None. The tables must exist.
+    """
+    key = SigningKey(new_signing_secret(), now_ms)
+    database.write_now(identity_tokens.renew_signing_key, key, max_age_ms=_KEY_AGE_MS, token_ttl_ms=token_ttl_s * 1000)
+    if database.read_now(directory.list_users):
+        return None
+    first = FirstUsers(generate_password(), generate_password())
+    roles = [Role(uuid.uuid4().hex, name) for name in ROLES]
+    accounts = [
+        (_user("admin", first.admin_password, now_ms), _project("admin", "For the operator", now_ms), "admin"),
+        (_user("demo", first.demo_password, now_ms), _project("demo", "For trying things out", now_ms), "member"),
+    ]
+    return first if database.write_now(directory.insert_first, roles, accounts) else None
+
+
+def _user(name: str, password: str, now_ms: int) -> User:
+    return User(uuid.uuid4().hex, name, hash_password(password), enabled=True, created_ms=now_ms)
+
+
+def _project(name: str, description: str, now_ms: int) -> Project:
+    return Project(uuid.uuid4().hex, name, enabled=True, created_ms=now_ms, description=description)
