@@ -4,7 +4,7 @@ A driver is a class with these methods and nothing more. What only some backends
 space, a signed URL …) is a protocol of its own further down; callers ask with `isinstance`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -47,15 +47,16 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncIterator[memoryview]:
+    def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
         """The bytes of the object, or just `wanted`. A piece is valid until the next one is asked for.
 
-        Raises DataNotFound, RangeInvalid (outside the object, or the object ended early), StoreUnavailable.
+        Raises DataNotFound, RangeInvalid (outside the object, or the object ended early), StoreDenied,
+        StoreUnavailable. Whoever stops before the end closes the iterator (contextlib.aclosing).
         """
         ...
 
     async def size_bytes(self, location: Location) -> int:
-        """The object's size. Raises DataNotFound, StoreUnavailable."""
+        """The object's size. Raises DataNotFound, StoreDenied, StoreUnavailable."""
         ...
 
     async def delete(self, location: Location) -> None:
@@ -65,6 +66,7 @@ class Store(Protocol):
     async def discard(self, key: str) -> None:
         """Remove whatever a writer of `key` left when its process was killed: partial bytes, and an object that
         was committed but never recorded. Nothing there is no error. Only for a key whose record has no location.
+        A writer of `key` that is still at work somewhere fails in its commit. Raises StoreDenied, StoreUnavailable.
         """
         ...
 
@@ -78,7 +80,19 @@ class HasLocalPath(Protocol):
     """The bytes are a local file, which may be handed to sendfile."""
 
     def local_path(self, location: Location) -> Path:
-        """The file of that location; it need not exist."""
+        """The file of that location; it need not exist. Raises StoreDenied for a location outside the store."""
+        ...
+
+
+@runtime_checkable
+class HasLocalFile(Protocol):
+    """The store can open the bytes as a local file."""
+
+    async def open_file(self, location: Location) -> int:
+        """A descriptor of the object's regular file, open for reading, which the caller closes.
+
+        Raises DataNotFound, StoreDenied, StoreUnavailable. Nothing stays open when cancelled.
+        """
         ...
 
 
@@ -88,4 +102,13 @@ class HasFreeSpace(Protocol):
 
     async def free_bytes(self) -> int:
         """Bytes that a new object may use now."""
+        ...
+
+
+@runtime_checkable
+class OwnsUri(Protocol):
+    """The store knows its own URIs: how a location whose record names no store finds one."""
+
+    def owns(self, uri: str) -> bool:
+        """Whether `uri` is a place in this store, whether or not something is there."""
         ...

@@ -1,0 +1,99 @@
+"""A ceiling on how much is going on in a store at once. The result is a store like any other."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from blick.model.blob import ByteRange, Location
+from blick.stores.base import HasFreeSpace, HasLocalFile, HasLocalPath, OwnsUri, Store, Writer
+
+
+def limited(inner: Store, readers: int, writers: int) -> Store:
+    """`inner`, with at most so many reads and so many writers under way; the next ones wait in line.
+
+    It has the optional abilities that `inner` has, and no others: what it is asked for by isinstance stays true.
+    Reads and writers are counted apart, so that copying within one store cannot wait for itself.
+    """
+    abilities: list[type] = []
+    if isinstance(inner, HasLocalPath):
+        abilities.append(_WithLocalPath)
+    if isinstance(inner, HasLocalFile):
+        abilities.append(_WithLocalFile)
+    if isinstance(inner, HasFreeSpace):
+        abilities.append(_WithFreeSpace)
+    if isinstance(inner, OwnsUri):
+        abilities.append(_WithOwnUris)
+    made = type("LimitStore", (*abilities, LimitStore), {})
+    return cast("Store", made(inner, readers, writers))
+
+
+class LimitStore:
+    """The part of a limited store that every store has; made by `limited`."""
+
+    def __init__(self, inner: Store, readers: int, writers: int) -> None:
+        self._inner = inner
+        self._readers = asyncio.Semaphore(readers)
+        self._writers = asyncio.Semaphore(writers)
+
+    @property
+    def name(self) -> str:
+        """The inner store's id."""
+        return self._inner.name
+
+    @asynccontextmanager
+    async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
+        """See Store.writer. Waits for its turn."""
+        async with self._writers, self._inner.writer(key, size_bytes) as writer:
+            yield writer
+
+    async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
+        """See Store.read. Waits for its turn, which lasts until the iterator ends or is closed."""
+        async with self._readers, aclosing(self._inner.read(location, wanted)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def size_bytes(self, location: Location) -> int:
+        """See Store.size_bytes."""
+        return await self._inner.size_bytes(location)
+
+    async def delete(self, location: Location) -> None:
+        """See Store.delete."""
+        await self._inner.delete(location)
+
+    async def discard(self, key: str) -> None:
+        """See Store.discard."""
+        await self._inner.discard(key)
+
+    async def aclose(self) -> None:
+        """Close the inner store."""
+        await self._inner.aclose()
+
+
+class _WithLocalPath:
+    _inner: HasLocalPath
+
+    def local_path(self, location: Location) -> Path:
+        return self._inner.local_path(location)
+
+
+class _WithLocalFile:
+    _inner: HasLocalFile
+
+    async def open_file(self, location: Location) -> int:
+        return await self._inner.open_file(location)
+
+
+class _WithFreeSpace:
+    _inner: HasFreeSpace
+
+    async def free_bytes(self) -> int:
+        return await self._inner.free_bytes()
+
+
+class _WithOwnUris:
+    _inner: OwnsUri
+
+    def owns(self, uri: str) -> bool:
+        return self._inner.owns(uri)

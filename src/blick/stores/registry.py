@@ -1,0 +1,137 @@
+"""The configured stores: opened once at start, found by id or by location.
+
+Drivers are found by entry point (group `blick.stores`, name = type) and imported only if a store needs them.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from blick.conf.settings import StoreSettings, StoresSettings
+from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavailable
+from blick.stores.base import OwnsUri, Store
+
+_log = logging.getLogger(__name__)
+
+_GROUP = "blick.stores"
+
+
+class Placed(Protocol):
+    """Anything that says where bytes lie, such as a location's record."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What is kept beside the URI; `store` in it is a store's id."""
+        ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
+class Stores:
+    """All usable stores, in configured order.
+
+    `left_out` are the ids of stores that are configured but could not be opened: data there is out of reach, not lost.
+    """
+
+    def __init__(
+        self,
+        default: Store,
+        stores: Iterable[Store],
+        weights: Mapping[str, int] = MappingProxyType({}),
+        left_out: Collection[str] = (),
+    ) -> None:
+        self._stores = {store.name: store for store in stores}
+        self._default = default
+        self._weights = dict(weights)
+        self._left_out = frozenset(left_out)
+
+    @property
+    def default(self) -> Store:
+        """The store that takes data for which none is named."""
+        return self._default
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all stores, in configured order."""
+        return tuple(self._stores)
+
+    def by_id(self, store_id: str) -> Store:
+        """The store of that id. Raises Invalid if there is none."""
+        store = self._stores.get(store_id)
+        if store is None:
+            raise Invalid(f"There is no store {store_id!r} here.")
+        return store
+
+    def for_location(self, uri: str, metadata: Mapping[str, Any]) -> Store:
+        """The store that keeps the bytes of a recorded location: the one it names, else the one whose URI it is.
+
+        Raises StoreUnavailable if it names one that could not be opened, DataNotFound if nobody knows the URI.
+        """
+        named = str(metadata.get("store", ""))
+        if named in self._stores:
+            return self._stores[named]
+        if named in self._left_out:
+            raise StoreUnavailable(named, "this store could not be opened")
+        for store in self._stores.values():
+            if isinstance(store, OwnsUri) and store.owns(uri):
+                return store
+        raise DataNotFound(named or uri.partition(":")[0], "no configured store keeps this location")
+
+    def ordered(self, locations: Iterable[P]) -> list[P]:
+        """`locations` in the order in which to read them: heaviest store first, then as they came."""
+        return sorted(locations, key=self._weight, reverse=True)
+
+    async def aclose(self) -> None:
+        """Close every store, also if closing one of them fails."""
+        async with AsyncExitStack() as stack:
+            for store in self._stores.values():
+                stack.push_async_callback(store.aclose)
+
+    def _weight(self, location: Placed) -> int:
+        return self._weights.get(str(location.metadata.get("store", "")), 0)
+
+
+def open_stores(settings: StoresSettings) -> Stores:
+    """Open every configured store; blocks.
+
+    Raises StartRefused if the default store cannot be opened. Another one is left out with a warning, so that a
+    service whose second store is broken still serves what is in the first.
+    """
+    drivers = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    opened: dict[str, Store] = {}
+    left_out: list[str] = []
+    for store in settings.stores:
+        try:
+            opened[store.id] = _open(store, drivers)
+        except StartRefused as error:
+            if store.id == settings.default_store:
+                raise
+            _log.warning("store %s is left out: %s", store.id, error)
+            left_out.append(store.id)
+    if settings.default_store not in opened:
+        raise StartRefused(f"The default store {settings.default_store!r} is not among the configured stores.")
+    weights = {store.id: store.weight for store in settings.stores}
+    return Stores(opened[settings.default_store], opened.values(), weights, left_out)
+
+
+def _open(settings: StoreSettings, drivers: Mapping[str, EntryPoint]) -> Store:
+    driver = drivers.get(settings.type)
+    if driver is None:
+        known = ", ".join(sorted(drivers)) or "none"
+        raise StartRefused(
+            f"Store {settings.id}: there is no driver for the type {settings.type!r} (there is: {known})."
+        )
+    try:
+        factory = driver.load()
+    except ImportError as error:
+        extra = ",".join(driver.extras) or settings.type
+        raise StartRefused(
+            f"Store {settings.id}: the driver for {settings.type!r} lacks a library ({error}). "
+            f"Install it with: pip install 'blick[{extra}]'"
+        ) from error
+    store: Store = factory(settings.id, settings.options)
+    return store
