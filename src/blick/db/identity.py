@@ -3,7 +3,7 @@
 Every function runs inside the caller's transaction. Times are milliseconds since 1970; ids are given by the caller.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +92,15 @@ def tables_exist(connection: Connection) -> bool:
 
 
 def insert_first(
-    connection: Connection, new_roles: Iterable[Role], accounts: Iterable[tuple[User, Project, str]]
+    connection: Connection,
+    new_roles: Iterable[Role],
+    accounts: Iterable[tuple[User, Project, str]],
+    before_commit: Callable[[], None],
 ) -> bool:
     """Fill a database without users: the roles, and each user with that role on that project.
 
     Roles and projects whose names are there already are kept. False where another process was faster.
+    `before_commit` runs when everything is inserted and before anybody can see it, once per try.
     """
     if connection.execute(select(users.c.id).limit(1)).first():
         return False
@@ -112,6 +116,7 @@ def insert_first(
         insert_user(connection, user)
         project_id = (there or project).id
         add_role(connection, user_id=user.id, project_id=project_id, role_id=role_ids[role_name])
+    before_commit()
     return True
 
 
@@ -121,6 +126,12 @@ def insert_first(
 def insert_user(connection: Connection, user: User) -> None:
     """Raises Conflict where the name is taken."""
     _insert(connection, users, _columns(user), f"There is a user called {user.name} already.")
+
+
+def insert_user_with_role(connection: Connection, user: User, *, project_id: str, role_id: str) -> None:
+    """The user and a first role, or neither. Raises Conflict where the name is taken."""
+    insert_user(connection, user)
+    add_role(connection, user_id=user.id, project_id=project_id, role_id=role_id)
 
 
 def user(connection: Connection, user_id: str) -> User | None:

@@ -1,6 +1,7 @@
 """The first users of a new database, and the upkeep of the keys that sign tokens."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blick.db import identity as directory
@@ -23,11 +24,15 @@ class FirstUsers:
     demo_password: str
 
 
-def bootstrap(database: Database, *, token_ttl_s: int, now_ms: int) -> FirstUsers | None:
+def bootstrap(
+    database: Database, *, token_ttl_s: int, now_ms: int, publish: Callable[[FirstUsers], None]
+) -> FirstUsers | None:
     """Make an empty database usable; renew the signing key when it is old. Blocks; safe to call at every start.
 
     Without any user it makes admin (role admin on project admin) and demo (member on project demo) and gives their
-    passwords, this once; else None. The tables must exist.
+    passwords, this once; else None. `publish` is given the passwords before the users exist: whatever kills this
+    process, there are no users whose passwords nobody knows. It may be called again with the same or, after a
+    failure, with other passwords; the last ones count. What it raises undoes everything. The tables must exist.
     """
     key = SigningKey(new_signing_secret(), now_ms)
     database.write_now(identity_tokens.renew_signing_key, key, max_age_ms=_KEY_AGE_MS, token_ttl_ms=token_ttl_s * 1000)
@@ -39,7 +44,7 @@ def bootstrap(database: Database, *, token_ttl_s: int, now_ms: int) -> FirstUser
         (_user("admin", first.admin_password, now_ms), _project("admin", "For the operator", now_ms), "admin"),
         (_user("demo", first.demo_password, now_ms), _project("demo", "For trying things out", now_ms), "member"),
     ]
-    return first if database.write_now(directory.insert_first, roles, accounts) else None
+    return first if database.write_now(directory.insert_first, roles, accounts, lambda: publish(first)) else None
 
 
 def _user(name: str, password: str, now_ms: int) -> User:

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from blick.identity.embedded.links import Links
 from blick.model.errors import (
     BlickError,
     BodyIncomplete,
@@ -45,7 +46,7 @@ async def render_error(request: Request, error: Exception) -> Response:
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(error.retry_after_s)
     if status is HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = f'Keystone uri="{request.url.scheme}://{request.url.netloc}/identity"'
+        headers["WWW-Authenticate"] = f'Keystone uri="{Links(None).v3(request)}"'
     return _answer(status, str(error), headers)
 
 

@@ -31,6 +31,6 @@ def checked_name(text: str) -> str:
 
 def checked_text(text: str) -> str:
     """A description as given. Raises Invalid where it is too long or holds what databases refuse."""
-    if len(text) > 1000 or "\x00" in text:
-        raise Invalid("A description has at most 1000 characters.")
+    if len(text) > 1000 or not text.replace("\n", "").isprintable():
+        raise Invalid("A description has at most 1000 characters, and no control characters but line ends.")
     return text

@@ -124,6 +124,10 @@ class EmbeddedIdentity:
         context = (await self._trust(token or b"")).context
         return replace(context, request_id=request_id, service_roles=service_roles)
 
+    def challenge(self, base_url: str) -> str:
+        """What WWW-Authenticate tells a caller without a valid token: where to get one."""
+        return f'Keystone uri="{base_url.rstrip("/")}/identity/v3"'
+
     async def validate(self, token: str) -> Session:
         """Whom the token stands for. Raises Unauthenticated."""
         return (await self._trust(token.encode("latin-1", "replace"))).session

@@ -1,0 +1,79 @@
+"""How commands show records: as a table for people, as JSON or YAML for programs."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Record = Mapping[str, Any]
+
+# Wide enough that nothing is cut when the output goes to another program.
+_PIPE_COLUMNS = 1000
+
+
+def format_option(command: F) -> F:
+    """Adds --format; the command is called with `format_name`."""
+    option = click.option(
+        "--format",
+        "-f",
+        "format_name",
+        type=click.Choice(["table", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="How to print.",
+    )
+    return option(command)
+
+
+def print_records(records: Sequence[Record], columns: Sequence[str], format_name: str) -> None:
+    """A list, one line each in a table. `columns` are the keys to show and their order."""
+    if format_name != "table":
+        _print_data([{column: record[column] for column in columns} for record in records], format_name)
+        return
+    _print_table(columns, [[record[column] for column in columns] for record in records])
+
+
+def print_record(record: Record, format_name: str) -> None:
+    """One record, one line per field in a table."""
+    if format_name != "table":
+        _print_data(dict(record), format_name)
+        return
+    _print_table(("field", "value"), list(record.items()))
+
+
+def _print_data(data: Any, format_name: str) -> None:
+    import msgspec
+
+    if format_name == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    else:
+        click.echo(msgspec.yaml.encode(data).decode(), nl=False)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.box import SQUARE
+    from rich.console import Console
+    from rich.table import Table
+
+    # No markup: a name like "[red]" is a name.
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    console = Console(markup=False, emoji=False, highlight=False, width=width)
+    table = Table(box=SQUARE)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
