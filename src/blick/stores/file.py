@@ -61,6 +61,7 @@ class FileStore:
             await hop(self._threads, self._begin, partial, size_bytes or 0)
             yield writer
         finally:
+            writer.usable = False
             await hop(self._threads, partial.close, keep=writer.committed)
 
     async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
@@ -154,12 +155,12 @@ class _FileWriter:
         self._partial = partial
         self._threads = threads
         self._publish = publish
-        self._usable = True
+        self.usable = True
 
     async def write(self, buffer: memoryview) -> None:
         self._take()
         await hop(self._threads, self._partial.append, buffer)
-        self._usable = True
+        self.usable = True
 
     async def commit(self) -> Location:
         self._take()
@@ -169,9 +170,9 @@ class _FileWriter:
         return location
 
     def _take(self) -> None:
-        if not self._usable:
+        if not self.usable:
             raise WriterClosed(self._store)
-        self._usable = False
+        self.usable = False
 
 
 class _OpenedFile:

@@ -1,0 +1,51 @@
+"""The drivers that need nothing but this machine, and a wrapper, through the suite for all stores."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from blick.stores.base import Store
+from blick.stores.conformance import StoreConformance
+from blick.stores.file import FileStore
+from blick.stores.limit import limited
+from blick.stores.memory import MemoryStore
+
+
+def _memory(folder: Path) -> Store:
+    return MemoryStore("memory", {})
+
+
+def _file(folder: Path) -> Store:
+    return FileStore("file", {"filesystem_store_datadir": str(folder / "images")})
+
+
+def _file_with_holes(folder: Path) -> Store:
+    options = {"filesystem_store_datadir": str(folder / "images"), "filesystem_thin_provisioning": True}
+    return FileStore("file", options)
+
+
+def _several_directories(folder: Path) -> Store:
+    return FileStore("file", {"filesystem_store_datadirs": [f"{folder}/one:1", f"{folder}/two:1", f"{folder}/three"]})
+
+
+STORES: Mapping[str, Callable[[Path], Store]] = {
+    "memory": _memory,
+    "file": _file,
+    "file, thin": _file_with_holes,
+    "file, several directories": _several_directories,
+    "limit(file)": lambda folder: limited(_file(folder), readers=2, writers=2),
+    "limit(memory)": lambda folder: limited(_memory(folder), readers=1, writers=2),
+}
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """Each kind of store in turn, empty."""
+    opened = STORES[request.param](tmp_path)
+    yield opened
+    await opened.aclose()
+
+
+class TestEveryStore(StoreConformance):
+    """The suite itself is in blick.stores.conformance."""
