@@ -6,7 +6,8 @@ appeared or vanished (spec: policies §1).
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Enforcer:
 
     def __init__(self, settings: PolicySettings) -> None:
         """Read the defaults and the operator's files. Raises StartRefused where they cannot be understood."""
+        _load_extensions_lazily()
         self._files = settings.policy_file, settings.policy_dirs
         conf = cfg.ConfigOpts()
         conf([], project="blick", default_config_files=[], default_config_dirs=[])
@@ -135,6 +137,21 @@ class Enforcer:
             for name in names:
                 _stamp(folder / name, found)
         return tuple(found)
+
+
+def _load_extensions_lazily() -> None:
+    """Load a check that comes from elsewhere when a rule first uses it.
+
+    oslo.policy would load all of them with the first rule, and with its check of remote servers a whole HTTP client:
+    5 MiB in each worker, for a check that hardly anybody uses.
+    """
+
+    def lazily(found: EntryPoint) -> Callable[[str, str], Any]:
+        return lambda kind, match: found.load()(kind, match)
+
+    if _checks.extension_checks is None:
+        found = entry_points(group="oslo.policy.rule_checks")
+        _checks.extension_checks = {each.name: lazily(each) for each in found}
 
 
 def image_target(image: Image) -> dict[str, Any]:
