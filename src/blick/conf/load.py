@@ -13,6 +13,7 @@ from blick.conf.reading import Reading, SetOption
 from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
+    PolicySettings,
     ServerSettings,
     Settings,
     StoreSettings,
@@ -101,6 +102,7 @@ def standalone(data_dir: Path, host: str = "127.0.0.1", port: int = 9292, worker
         stores=StoresSettings(default_store="file", stores=(images,)),
         server=ServerSettings(bind_host=host, bind_port=port, workers=workers),
         database=DatabaseSettings(connection=f"sqlite:///{data_dir / 'blick.sqlite3'}"),
+        policy=PolicySettings(policy_file=data_dir / "policy.yaml", policy_dirs=(data_dir / "policy.d",)),
         identity=IdentitySettings(kind="standalone"),
         data_dir=data_dir,
     )
