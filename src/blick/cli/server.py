@@ -49,7 +49,8 @@ def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Map
     settings = _with_listener(loaded.settings, listener, debug=debug)
     set_up_logging(settings.log)
     for finding in loaded.findings:
-        click.echo(f"{finding.level}: {finding.text}", err=True)
+        if finding.level == "warning":
+            click.echo(f"warning: {finding}", err=True)
     boot.require_safe_listener(settings)
     listening = _listen(settings.server)
     boot.prepare(settings)

@@ -1,5 +1,6 @@
 """Log lines: where they go and what they look like, with the standard library's logging."""
 
+import contextlib
 import json
 import logging
 import logging.config
@@ -69,18 +70,23 @@ def _from_file(path: Path) -> None:
 
 def _handlers(settings: LogSettings, program: str) -> list[logging.Handler]:
     handlers: list[logging.Handler] = []
-    file = _log_file(settings, program)
-    if file is not None:
-        try:
-            handlers.append(logging.handlers.WatchedFileHandler(file, encoding="utf-8"))
-        except OSError as error:
-            raise StartRefused(f"DEFAULT.log_file: {file}: {error.strerror}.") from error
-    if settings.use_syslog:
-        handlers.append(_syslog(settings.syslog_log_facility))
+    with contextlib.ExitStack() as undo:
+        if (file := _log_file(settings, program)) is not None:
+            handlers.append(undo.enter_context(contextlib.closing(_file(file))))
+        if settings.use_syslog:
+            handlers.append(_syslog(settings.syslog_log_facility))
+        undo.pop_all()
     # The journal of a service manager takes what a service says on stderr.
     if not handlers or settings.use_stderr or settings.use_journal:
         handlers.append(logging.StreamHandler())
     return handlers
+
+
+def _file(file: Path) -> logging.Handler:
+    try:
+        return logging.handlers.WatchedFileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise StartRefused(f"DEFAULT.log_file: {file}: {error.strerror}.") from error
 
 
 def _log_file(settings: LogSettings, program: str) -> Path | None:

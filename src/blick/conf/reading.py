@@ -204,24 +204,28 @@ class Reading:
             # oslo.config wraps the reason in a sentence of its own, which repeats what we say ourselves.
             reason = error.__context__ if isinstance(error.__context__, ValueError) else error
             self._note_wrong(group, option, reason)
-        except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
-            self.wrong(group, option.name, "refers with $ to an option that there is not. A plain dollar sign is $$.")
-        except RecursionError:
-            self.wrong(group, option.name, "refers with $ to itself.")
+        except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError, RecursionError):
+            text = "refers with $ to itself or to an option that there is not. A plain dollar sign is $$."
+            self._refuse(group, option, text)
         else:
             if value is not None or option.default is None:
                 return value
-            self.wrong(group, option.name, "has no value.")
+            self._refuse(group, option, "has no value.")
         return _plain(option.default)
 
     def _note_wrong(self, group: str, option: Option, reason: Exception) -> None:
         if option.secret:
             text = "its value has the wrong form"
-        elif option.kind in ("int", "float", "port") and "Should be" not in str(reason):
+        elif str(reason).startswith(("invalid literal", "could not convert")):
             text = f"needs a {'' if option.kind == 'float' else 'whole '}number"
         else:
             text = str(reason).rstrip(".")
-        self.wrong(group, option.name, text + ".")
+        self._refuse(group, option, text + ".")
+
+    def _refuse(self, group: str, option: Option, text: str) -> None:
+        # What has no effect need not be right.
+        if option.keep != "no":
+            self.wrong(group, option.name, text)
 
 
 def _oslo_group(group: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from blick.conf.catalog import BACKEND_DEFAULTS, GROUPS, RESERVED_STORES, driver_options
+from blick.conf.catalog import BACKEND_DEFAULTS, RESERVED_STORES, driver_options
 from blick.conf.findings import Finding
 from blick.conf.reading import Reading
 from blick.conf.retired import RETIRED, RETIRED_GROUPS, Retired
@@ -17,6 +17,8 @@ _NOT_BUILT = frozenset(
         ("DEFAULT", "enabled_import_methods"),
     }
 )
+_SINGLE_STORE = frozenset({("glance_store", "stores"), ("glance_store", "default_store")})
+_NOT_IN_MULTI_STORE = "has no effect beside enabled_backends; each store has its own group."
 
 
 def remarks(reading: Reading) -> tuple[Finding, ...]:
@@ -25,23 +27,35 @@ def remarks(reading: Reading) -> tuple[Finding, ...]:
 
 
 def _about_lines(reading: Reading) -> Iterator[Finding]:
+    multi_store = bool(reading.get("DEFAULT", "enabled_backends"))
     known = {(group_name(group), name) for group, name in reading.known}
-    # Drivers that are not loaded may keep their options in [glance_store].
-    known |= {("glance_store", option.name) for option in driver_options()}
-    known |= {("glance_store", old) for option in driver_options() for old in option.old_names}
-    groups = {group for group, _ in known} | RETIRED_GROUPS | {BACKEND_DEFAULTS, *RESERVED_STORES, *GROUPS}
-    groups |= {group for group, _ in RETIRED}
+    drivers = {("glance_store", name) for option in driver_options() for name in (option.name, *option.old_names)}
+    if not multi_store:
+        # Drivers that are not loaded may keep their options there.
+        known |= drivers
+    groups = {group for group, _ in known} | {group for group, _ in RETIRED}
     seen: set[tuple[str, str]] = set()
     for file in reading.files:
-        unknown_groups = file.groups - groups
-        for group in sorted(unknown_groups - {group for group, _ in seen}):
+        for group in sorted(
+            {group for group, _ in file.values} - groups - RETIRED_GROUPS - {group for group, _ in seen}
+        ):
             seen.add((group, ""))
-            yield Finding("warning", "unknown-group", group, "", "is not a group that Blick knows.", str(file.path))
+            yield _about_group(group, str(file.path))
         for place, lines in file.values.items():
-            if place in known or place in seen or place[0] in unknown_groups or place[0] in RETIRED_GROUPS:
+            if place in known or place in seen or place[0] not in groups:
                 continue
             seen.add(place)
-            yield from _about_line(*place, lines[-1], str(file.path))
+            if place in drivers:
+                yield Finding("warning", "ignored", *place, _NOT_IN_MULTI_STORE, str(file.path))
+            else:
+                yield from _about_line(*place, lines[-1], str(file.path))
+
+
+def _about_group(group: str, place: str) -> Finding:
+    # A group of multi-store mode becomes known only in that mode.
+    if group in (BACKEND_DEFAULTS, *RESERVED_STORES):
+        return Finding("warning", "ignored", group, "", "has no effect without enabled_backends.", place)
+    return Finding("warning", "unknown-group", group, "", "is not a group that Blick knows.", place)
 
 
 def _about_line(group: str, name: str, value: str, place: str) -> Iterator[Finding]:
@@ -69,6 +83,9 @@ def _about_variables(reading: Reading) -> Iterator[Finding]:
 def _about_values(reading: Reading) -> Iterator[Finding]:
     for known in reading.set_options():
         place = (known.group, known.option.name)
+        if place in _SINGLE_STORE and place not in reading.used:
+            yield Finding("warning", "ignored", *place, _NOT_IN_MULTI_STORE, known.place)
+            continue
         if known.option.keep == "no":
             text = f"has no effect ({known.option.meaning})."
             yield Finding("warning", "ignored", *place, text, known.place)
@@ -77,6 +94,6 @@ def _about_values(reading: Reading) -> Iterator[Finding]:
             text = f"is deprecated since {known.option.deprecated}; it still counts."
             yield Finding("info", "deprecated", *place, text, known.place)
         default = known.option.default
-        if known.value not in (default, "") and (place not in reading.used or place in _NOT_BUILT):
+        if known.value not in (default, "", ("",)) and (place not in reading.used or place in _NOT_BUILT):
             text = f"nothing works by it in this version ({known.option.meaning})."
             yield Finding("info", "not-yet", *place, text, known.place)

@@ -34,7 +34,6 @@ class ParsedFile:
 
     path: Path
     values: Mapping[tuple[str, str], tuple[str, ...]]
-    groups: frozenset[str]
 
 
 def default_sources(program: str, environment: Mapping[str, str], root: Path = Path("/")) -> Sources:
@@ -96,7 +95,7 @@ def parse(path: Path) -> ParsedFile:
         group = group_name(section)
         for name, lines in options.items():
             values[group, name] = values.get((group, name), ()) + tuple(lines)
-    return ParsedFile(path, values, frozenset(map(group_name, sections)))
+    return ParsedFile(path, values)
 
 
 def group_name(section: str) -> str:

@@ -131,7 +131,7 @@ _OSLO_MESSAGING_KAFKA = (
     Option("ssl_cafile", "str", "", "Kafka CA", keep="later"),
     Option("ssl_client_cert_file", "str", "", "Kafka client certificate", keep="later"),
     Option("ssl_client_key_file", "str", "", "Kafka client key", keep="later"),
-    Option("ssl_client_key_password", "str", "", "Kafka client key password", keep="later"),
+    Option("ssl_client_key_password", "str", "", "Kafka client key password", secret=True, keep="later"),
 )
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {

@@ -1,0 +1,64 @@
+"""[paste_deploy] flavor and what comes with it."""
+
+import pytest
+
+from tests.unit.conf.files import Config
+
+
+@pytest.mark.parametrize(
+    ("flavor", "expected"),
+    [
+        ("", ("none", False, False)),
+        ("none", ("none", False, False)),
+        ("caching", ("none", True, False)),
+        ("cachemanagement", ("none", True, True)),
+        ("keystone", ("keystone", False, False)),
+        ("keystone+caching", ("keystone", True, False)),
+        ("keystone+cachemanagement", ("keystone", True, True)),
+        ("trusted-headers+caching", ("trusted-headers", True, False)),
+        ("standalone", ("standalone", False, False)),
+    ],
+)
+def test_flavor(config: Config, flavor: str, expected: tuple[str, bool, bool]) -> None:
+    identity = config.load(f"[paste_deploy]\nflavor = {flavor}\n").settings.identity
+    assert (identity.kind, identity.caching, identity.cachemanagement) == expected
+
+
+def test_no_flavor(config: Config) -> None:
+    assert config.load("").settings.identity.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("flavor", "reason"), [("kerberos", "knows no kerberos"), ("keystone+trusted-auth", "more than one")]
+)
+def test_flavor_refused(config: Config, flavor: str, reason: str) -> None:
+    refusal = config.refusal(f"[paste_deploy]\nflavor = {flavor}\n")
+    assert refusal.startswith("paste_deploy.flavor: ")
+    assert reason in refusal
+
+
+def test_auth_section_lends_its_credentials(config: Config) -> None:
+    identity = config.load(
+        "[paste_deploy]\nflavor = keystone\n"
+        "[keystone_authtoken]\nauth_section = shared\nauth_uri = https://id.example.com\n"
+        "[shared]\nauth_type = v3password\nusername = glance\npassword = hidden\n"
+    )
+    values = identity.settings.identity.keystone_authtoken
+    assert (values["auth_type"], values["username"], values["password"]) == ("v3password", "glance", "hidden")
+    assert values["www_authenticate_uri"] == "https://id.example.com"
+    assert [(finding.kind, finding.name) for finding in identity.findings] == [("deprecated", "auth_uri")]
+
+
+def test_paste_file_decides_where_it_is_known(config: Config) -> None:
+    paste = config.folder / "glance-api-paste.ini"
+    paste.write_text("[pipeline:glance-api-mine]\npipeline = cors healthcheck authtoken context cache rootapp\n")
+    identity = config.load(f"[paste_deploy]\nflavor = mine\nconfig_file = {paste}\n").settings.identity
+    assert (identity.kind, identity.caching, identity.cachemanagement) == ("keystone", True, False)
+
+
+@pytest.mark.parametrize("content", [None, "no section", "[pipeline:another]\npipeline = authtoken\n"])
+def test_paste_file_that_says_nothing_leaves_it_to_the_flavor(config: Config, content: str | None) -> None:
+    if content is not None:
+        (config.folder / "paste.ini").write_text(content)
+    loaded = config.load("[paste_deploy]\nflavor = keystone\nconfig_file = paste.ini\n")
+    assert loaded.settings.identity.kind == "keystone"
