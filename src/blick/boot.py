@@ -102,13 +102,19 @@ def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping
 
 def first_start(settings: Settings, data_dir: Path, url: str) -> None:
     """Give a new standalone service its first users, and tell clients where it is: `clouds.yaml`, `openrc`."""
-    from blick.identity.embedded.bootstrap import bootstrap
+    from blick.identity.embedded.bootstrap import FirstUsers, bootstrap
     from blick.identity.embedded.client_files import write_client_files
+
+    def publish(users: FirstUsers | None) -> None:
+        write_client_files(data_dir, f"{url}/identity/v3", users)
 
     database = open_database(settings.database)
     try:
-        users = bootstrap(database, token_ttl_s=settings.identity.token_ttl_s, now_ms=epoch_ms())
-        write_client_files(data_dir, f"{url}/identity/v3", users)
+        users = bootstrap(database, token_ttl_s=settings.identity.token_ttl_s, now_ms=epoch_ms(), publish=publish)
+        if users is None:
+            publish(None)
+    except OSError as error:
+        raise StartRefused(f"The data folder {data_dir} cannot be written: {error.strerror}.") from error
     finally:
         database.close()
 

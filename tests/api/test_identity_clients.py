@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 async def served(tmp_path: Path) -> AsyncIterator[tuple[str, FirstUsers]]:
     """Address of an identity service with the real time, and its first users."""
     with identity_database(tmp_path / "blick.sqlite3") as database:
-        first = bootstrap(database, token_ttl_s=3600, now_ms=int(time.time() * 1000))
+        first = bootstrap(database, token_ttl_s=3600, now_ms=int(time.time() * 1000), publish=lambda _: None)
         assert first is not None
         identity = EmbeddedIdentity(database, token_ttl_s=3600)
         config = uvicorn.Config(identity_app(identity), host="127.0.0.1", port=0, log_level="warning", lifespan="off")

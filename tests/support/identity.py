@@ -74,7 +74,7 @@ class Cloud:
 async def running_cloud(path: Path, **options: Any) -> AsyncIterator[Cloud]:
     clock = StoppedClock()
     with identity_database(path) as database:
-        first = bootstrap(database, token_ttl_s=TOKEN_TTL_S, now_ms=int(clock() * 1000))
+        first = bootstrap(database, token_ttl_s=TOKEN_TTL_S, now_ms=int(clock() * 1000), publish=lambda _: None)
         assert first is not None
         identity = EmbeddedIdentity(database, token_ttl_s=TOKEN_TTL_S, clock=clock)
         app = identity_app(identity, **options)
