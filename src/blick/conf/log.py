@@ -17,6 +17,8 @@ from blick.model.errors import StartRefused
 CurrentContext = Callable[[], RequestContext | None]
 
 _DEFAULTS: Mapping[str, Any] = {option.name: option.default for option in log_options.OPTIONS["DEFAULT"]}
+# Libraries that the option's default does not know, and that say at every start what nobody needs to know.
+_OWN_LEVELS = ("alembic.runtime.plugins=WARN",)
 _NONE = "-"
 # What formats may name beside the fields of every record, and which field of a context it comes from.
 _CONTEXT_FIELDS = {
@@ -56,7 +58,7 @@ def set_up_logging(
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(logging.DEBUG if settings.debug else logging.INFO)
-    for pair in settings.default_log_levels or _DEFAULTS["default_log_levels"]:
+    for pair in (*_OWN_LEVELS, *(settings.default_log_levels or _DEFAULTS["default_log_levels"])):
         name, _, level = pair.partition("=")
         _set_level(name.strip(), level.strip())
 
