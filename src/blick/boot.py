@@ -13,13 +13,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from blick.conf.log import set_up_logging
-from blick.conf.settings import Settings
+from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
 from blick.db.upgrade import ensure_current
-from blick.http.app import App, Identity
+from blick.http.app import CALLER, App, Identity
 from blick.http.server.limits import ProtocolLimits
 from blick.identity.none import NoIdentity
 from blick.model.errors import StartRefused
@@ -44,6 +45,7 @@ class Running:
 
     services: Services
     app: App
+    asgi: ASGIApp  # the app, with what the configuration puts around it
 
     async def aclose(self) -> None:
         """Close stores, threads and connections."""
@@ -81,7 +83,23 @@ def start(settings: Settings) -> Running:
         holder=this_process(),
     )
     identity, mounts = _identity(settings, database)
-    return Running(services, App(services, identity, mounts))
+    app = App(services, identity, mounts)
+    return Running(services, app, _with_cors(app, settings.cors))
+
+
+def _with_cors(app: ASGIApp, cors: CorsSettings) -> ASGIApp:
+    """Let pages of the allowed origins call the API; without any, browsers keep to the same origin."""
+    if not cors.allowed_origin:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=cors.allowed_origin,
+        allow_methods=cors.allow_methods,
+        allow_headers=cors.allow_headers,
+        allow_credentials=cors.allow_credentials,
+        expose_headers=cors.expose_headers,
+        max_age=cors.max_age_s,
+    )
 
 
 def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping[str, ASGIApp]]:
@@ -189,13 +207,13 @@ class WorkerApp:
         elif scope["type"] == "http" and self._running is not None:
             self._requests.add(task := asyncio.current_task())
             try:
-                await self._running.app(scope, receive, send)
+                await self._running.asgi(scope, receive, send)
             finally:
                 self._requests.discard(task)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        set_up_logging(self._settings.log)
+        set_up_logging(self._settings.log, current_context=CALLER.get)
         _end_with_parent()
         try:
             self._running = start(self._settings)

@@ -23,16 +23,19 @@ _ATTEMPTS = 8
 # MySQL: 1205 lock wait timeout, 1213 deadlock (Galera's certification failures too); PostgreSQL: SQLSTATE class 40.
 _MYSQL_RETRY = frozenset({1205, 1213})
 _POSTGRESQL_RETRY = frozenset({"40001", "40P01"})
-# Threads that run transactions. SQLite writes one at a time anyway; elsewhere the pool's size is the real bound.
-_THREADS = 16
+# Threads that run transactions. SQLite has no network to wait for and one writer at a time: a few suffice, and each
+# holds a connection with a cache of its own. Elsewhere the threads wait for the server most of the time.
+_SQLITE_THREADS = 4
+_SERVER_THREADS = 16
+_SQLITE_CACHE_KIB = 1024
 
 
 class Database:
     """An engine and the threads that run transactions on it. Made by `boot`, closed with `close`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, threads: int) -> None:
         self.engine = engine
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="db")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="db")
 
     @property
     def dialect(self) -> str:
@@ -83,13 +86,13 @@ def open_database(settings: DatabaseSettings) -> Database:
         engine = create_engine(
             url,
             poolclass=QueuePool,
-            pool_size=_THREADS,
+            pool_size=_SQLITE_THREADS,
             max_overflow=4,
-            connect_args={"check_same_thread": False, "timeout": 30, "cached_statements": 512},
+            connect_args={"check_same_thread": False, "timeout": 30, "cached_statements": 128},
         )
         event.listen(engine, "connect", _sqlite_pragmas(synchronous=settings.sqlite_synchronous))
         event.listen(engine, "begin", _sqlite_begin)
-        return Database(engine)
+        return Database(engine, _SQLITE_THREADS)
     options: dict[str, Any] = {
         "pool_size": settings.max_pool_size,
         "max_overflow": settings.max_overflow,
@@ -100,7 +103,7 @@ def open_database(settings: DatabaseSettings) -> Database:
         options["pool_timeout"] = settings.pool_timeout_s
     if url.get_backend_name() in ("mysql", "mariadb"):
         options["isolation_level"] = "READ COMMITTED"
-    return Database(create_engine(url, **options))
+    return Database(create_engine(url, **options), _SERVER_THREADS)
 
 
 def _sqlite_pragmas(*, synchronous: bool) -> Callable[[Any, Any], None]:
@@ -110,7 +113,7 @@ def _sqlite_pragmas(*, synchronous: bool) -> Callable[[Any, Any], None]:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if synchronous else 'OFF'}")
         connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA cache_size=-2048")
+        connection.execute(f"PRAGMA cache_size=-{_SQLITE_CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
 
     return on_connect

@@ -9,6 +9,7 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,6 +28,9 @@ from blick.model.errors import BlickError, BodyIncomplete, HeaderTooLong, Invali
 from blick.ops.services import Services
 
 _log = logging.getLogger(__name__)
+
+# Who is calling, for the log lines of whatever runs on behalf of the request. Nothing decides by it.
+CALLER: ContextVar[RequestContext | None] = ContextVar("caller", default=None)
 
 _VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 _SLASHES = re.compile(r"/{2,}")
@@ -120,6 +124,7 @@ class App:
         context = await self.identity.authenticate(scope["headers"], request_id)
         context = replace(context, is_admin=services.policy.is_admin(context))
         tail.request_id = context.request_id
+        CALLER.set(context)
         matched = self._find(scope, rest)
         if isinstance(matched, Response):
             return matched
