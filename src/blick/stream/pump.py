@@ -20,7 +20,7 @@ from blick.stream.hop import to_the_end
 from blick.stream.threads import TransferThreads
 
 MIB = 1 << 20
-BUFFER_BYTES = 1 * MIB  # large enough that handing it around costs nothing beside hashing it (2 ms)
+BUFFER_BYTES = 2 * MIB  # large enough that handing it around costs nothing beside hashing it (4 ms)
 BUFFERS = 4  # one being filled, one being hashed and written, two in between
 
 Write = Callable[[memoryview], Awaitable[None]]

@@ -75,12 +75,14 @@ class FixedLength:
 class ChunkDecoder:
     """A chunked body."""
 
-    __slots__ = ("_line", "_trailers_bytes", "_within", "complete", "payload_bytes")
+    __slots__ = ("_line", "_trailers_bytes", "_within", "complete", "likely_bytes", "likely_frame", "payload_bytes")
     self_limiting = False
 
     def __init__(self) -> None:
         self.payload_bytes = 0
         self.complete = False
+        self.likely_frame = b""  # between this chunk and the next, if that is of the same size; b"": unknown
+        self.likely_bytes = 0  # the size of both
         self._line = b""  # the beginning of a line that has not come whole
         self._within = _SIZE
         self._trailers_bytes = 0
@@ -95,6 +97,10 @@ class ChunkDecoder:
         while used < len(data) and not self.payload_bytes and not self.complete:
             used += self._read_line(data[used:])
         return used
+
+    def passed_likely_frame(self) -> None:
+        """Instead of `read_framing`, at the end of a chunk's payload: `likely_frame` came."""
+        self.payload_bytes = self.likely_bytes
 
     def _read_line(self, data: memoryview) -> int:
         """Take a line, or what there is of it, and give its length."""
@@ -133,6 +139,8 @@ class ChunkDecoder:
                 raise ChunkError("Malformed chunk size.")
             self.payload_bytes = int(match[1], 16)
             self._within = _CHUNK_END if self.payload_bytes else _TRAILERS
+            self.likely_bytes = self.payload_bytes
+            self.likely_frame = b"\r\n%s\r\n" % line if len(line) == len(match[1]) else b""
         else:
             self._take_trailer(line)
 

@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from blick.http.server.chunked import ChunkError
+from blick.http.server.chunked import ChunkDecoder, ChunkError
 from blick.http.server.inbound import Inbound
 from blick.http.server.limits import ProtocolLimits
 from blick.http.server.line import Line
 from blick.model.errors import BodyIncomplete
 from blick.stream.hop import hop
 
-SIDE_BYTES = 64 << 10  # where a chunk's end and the next one's size land, and payload behind them
+SIDE_BYTES = 64 << 10  # what lies behind the payload that was asked for
+BETS = 64  # chunks received by one call
+LOW_WATER_BYTES = 256 << 10  # waking a thread for less costs more than it brings ...
+LOW_WATER_S = 0.005  # ... unless no more is to come
 FAST_BYTES = 64 << 10  # so much waiting in the socket at once is a fast client
 
 LOOP_BYTES = 256 << 10  # the event loop moves at most so much at once (about 0.05 ms)
@@ -34,18 +37,17 @@ class SocketBody:
 
     __slots__ = (
         "_before",
-        "_buffer_end",
         "_executor",
         "_fast",
         "_inbound",
         "_limits",
         "_line",
+        "_low_water_bytes",
         "_on_end",
         "_over",
         "_reading",
+        "_rest",
         "_side",
-        "_side_end",
-        "_side_start",
         "_socket",
         "_waiter",
     )
@@ -68,7 +70,8 @@ class SocketBody:
         self._on_end = on_end
         self._socket: socket.socket | None = None
         self._side = memoryview(b"")
-        self._side_start = self._side_end = 0
+        self._rest = memoryview(b"")  # received, but not worked off
+        self._low_water_bytes = 1
         self._fast = False  # a small body needs no thread at all
         self._reading = False
         self._over = False
@@ -131,7 +134,8 @@ class SocketBody:
             if self._line.lost and not self._inbound.complete:
                 self._check()
         if self._inbound.complete:
-            self._on_end(bytes(self._side[self._side_start : self._side_end]))
+            self._set_low_water(1)
+            self._on_end(bytes(self._rest))
         return filled
 
     async def _take_over(self) -> None:
@@ -147,21 +151,38 @@ class SocketBody:
     def _fill(self, buffer: memoryview) -> int:
         """In a thread: receive until `buffer` is full, the body ends or patience does; give the count of bytes."""
         filled, patience_s = 0, self._limits.receive_patience_s
-        poll: select.poll | None = None
-        assert self._socket is not None
         while filled < len(buffer) and not self._inbound.complete:
             try:
                 filled += self._receive_once(buffer[filled:])
             except BlockingIOError:
                 if patience_s <= 0:
                     break
-                if poll is None:
-                    poll = select.poll()
-                    poll.register(self._socket, select.POLLIN)
-                began_s = time.monotonic()
-                poll.poll(patience_s * 1000)
-                patience_s -= time.monotonic() - began_s
+                patience_s -= self._wait_in_thread(self._wanted_bytes(len(buffer) - filled), patience_s)
+        self._set_low_water(1)
         return filled
+
+    def _wanted_bytes(self, room_bytes: int) -> int:
+        """How many bytes may still come for so much room."""
+        framing = self._inbound.framing
+        return min(room_bytes, framing.payload_bytes) if framing.self_limiting else room_bytes
+
+    def _wait_in_thread(self, wanted_bytes: int, patience_s: float) -> float:
+        """Wait for bytes, a little longer for many; give the seconds that it took."""
+        assert self._socket is not None
+        began_s = time.monotonic()
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        self._set_low_water(min(wanted_bytes, LOW_WATER_BYTES))
+        if not poll.poll(LOW_WATER_S * 1000):
+            self._set_low_water(1)
+            poll.poll(patience_s * 1000)
+        return time.monotonic() - began_s
+
+    def _set_low_water(self, count: int) -> None:
+        """How much has to lie in the socket before it counts as readable; the transport needs 1."""
+        if count != self._low_water_bytes and self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._low_water_bytes = count
 
     async def _wait_and_fill(self, buffer: memoryview) -> int:
         """In the loop: wait for bytes and receive once; gives 0 when only framing came."""
@@ -190,42 +211,79 @@ class SocketBody:
         """Receive without waiting; give the count of payload bytes. Raises BlockingIOError, OSError, ChunkError."""
         assert self._socket is not None
         framing = self._inbound.framing
-        if self._side_start < self._side_end:
-            return self._take_side(buffer)
+        if self._rest:
+            return self._work_off(buffer)
         if framing.payload_bytes == 0:
-            self._side_start, self._side_end = 0, _some(self._socket.recv_into(self._side))
-            return self._take_side(buffer)
-        room = buffer[: framing.payload_bytes]
-        if framing.self_limiting:
-            count = _some(self._socket.recv_into(room))
-        else:
-            received = _some(self._socket.recvmsg_into([room, self._side])[0])
-            count = min(received, len(room))
-            self._side_start, self._side_end = 0, received - count
+            self._rest = self._side[: _some(self._socket.recv_into(self._side))]
+            return self._work_off(buffer)
+        if isinstance(framing, ChunkDecoder):
+            filled, self._rest = receive_chunks(self._socket, framing, buffer, self._side)
+            return filled
+        count = _some(self._socket.recv_into(buffer[: framing.payload_bytes]))
         framing.took(count)
         return count
 
-    def _take_side(self, buffer: memoryview) -> int:
-        """Work off what lies in the side buffer, as far as `buffer` has room."""
-        framing, filled = self._inbound.framing, 0
-        while self._side_start < self._side_end and not framing.complete:
-            data = self._side[self._side_start : self._side_end]
+    def _work_off(self, buffer: memoryview) -> int:
+        """Use what was received already, as far as `buffer` has room."""
+        framing, rest, filled = self._inbound.framing, self._rest, 0
+        while rest and not framing.complete:
             if framing.payload_bytes == 0:
-                self._side_start += framing.read_framing(data)
+                rest = rest[framing.read_framing(rest) :]
                 continue
-            count = min(len(data), framing.payload_bytes, len(buffer) - filled)
+            count = min(len(rest), framing.payload_bytes, len(buffer) - filled)
             if not count:
                 break
-            buffer[filled : filled + count] = data[:count]
-            filled += count
+            buffer[filled : filled + count] = rest[:count]
             framing.took(count)
-            self._side_start += count
+            filled, rest = filled + count, rest[count:]
+        self._rest = rest
         return filled
 
     def _release(self) -> None:
         if self._socket is not None:
+            self._set_low_water(1)
             self._socket.close()
             self._socket = None
+
+
+def receive_chunks(
+    connection: socket.socket, decoder: ChunkDecoder, buffer: memoryview, side: memoryview
+) -> tuple[int, memoryview]:
+    """Receive payload into `buffer`, many chunks by one call; give its count, and bytes still to be decoded.
+
+    It bets that the chunks to come are as long as this one, and lays out the places for the bytes accordingly:
+    payload in `buffer`, what is between two chunks apart. A lost bet costs a copy. The bytes to be decoded may
+    lie in `side`, which has to be left alone until then.
+    """
+    places = _lay_out(decoder, buffer, side)
+    left, filled, index = _some(connection.recvmsg_into(places)[0]), 0, 0
+    while True:
+        count = min(left, len(places[index]))
+        decoder.took(count)
+        filled, left = filled + count, left - count
+        if not left:
+            return filled, side[:0]
+        if places[index + 1] is side:
+            return filled, side[:left]
+        frame = decoder.likely_frame
+        if left < len(frame) or places[index + 1] != frame:
+            return filled, memoryview(b"".join(places[index + 1 :]))[:left]
+        decoder.passed_likely_frame()
+        left -= len(frame)
+        index += 2
+
+
+def _lay_out(decoder: ChunkDecoder, buffer: memoryview, side: memoryview) -> list[memoryview]:
+    """Payload, frame, payload, frame …, payload, and `side` unless the last payload reaches beyond `buffer`."""
+    frame = decoder.likely_frame
+    end = decoder.payload_bytes
+    places = [buffer[:end]]
+    while frame and end < len(buffer) and len(places) < 2 * BETS:
+        places += (memoryview(bytearray(len(frame))), buffer[end : end + decoder.likely_bytes])
+        end += decoder.likely_bytes
+    if end <= len(buffer):
+        places.append(side)
+    return places
 
 
 def _some(count: int) -> int:
