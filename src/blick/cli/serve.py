@@ -18,6 +18,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--cert-file", type=_FILE, help="TLS certificate (PEM).")
 @click.option("--key-file", type=_FILE, help="Private key of the certificate.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without TLS, knowing what that means.")
+@click.option(
+    "--grace", "grace_s", type=click.IntRange(0), help="Seconds for transfers to end at a stop. [default: 30]"
+)
 @click.option("--debug", "-d", is_flag=True, help="Log more.")
 @click.option("--drop-in", is_flag=True, hidden=True)
 def serve(

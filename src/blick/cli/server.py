@@ -1,8 +1,10 @@
 """Running the service: from nothing (standalone) or from Glance's configuration files."""
 
+import contextlib
 import fcntl
 import os
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,20 +18,22 @@ from blick.conf.log import set_up_logging
 from blick.conf.settings import ServerSettings, Settings
 from blick.model.errors import StartRefused
 
-# A transfer that runs when the service is told to stop gets this long to finish.
-GRACE_S = 30
+# A worker that does not answer its supervisor for so long hangs, and is replaced. Not sooner: its transfers end with
+# it, and on a busy machine five seconds without an answer are nothing unusual.
+HANGS_AFTER_S = 60
 
 
 def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) -> None:
     """Serve alone from `data_dir`, which is created; blocks until told to stop. Raises StartRefused."""
     data_dir = data_dir.absolute()
-    lock = _take_data_dir(data_dir)
     settings = load.standalone(
         data_dir, listener["host"] or "127.0.0.1", _port(listener, 9292), listener["workers"] or 1
     )
     settings = _with_listener(settings, listener, debug=debug)
     set_up_logging(settings.log)
     boot.require_safe_listener(settings)
+    _require_certificate(settings.server)
+    lock = _take_data_dir(data_dir)
     listening = _listen(settings.server)
     settings = replace(settings, server=replace(settings.server, bind_port=listening.getsockname()[1]))
     boot.prepare(settings)
@@ -52,6 +56,7 @@ def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Map
         if finding.level == "warning":
             click.echo(f"warning: {finding}", err=True)
     boot.require_safe_listener(settings)
+    _require_certificate(settings.server)
     listening = _listen(settings.server)
     boot.prepare(settings)
     click.echo(f"Blick serves on {_reachable(settings.server)}", err=True)
@@ -60,7 +65,7 @@ def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Map
 
 def _with_listener(settings: Settings, listener: Mapping[str, Any], *, debug: bool) -> Settings:
     names = {"host": "bind_host", "port": "bind_port"}
-    given = {names.get(name, name): value for name, value in listener.items() if value is not None}
+    given = {names.get(name, name): value for name, value in listener.items() if value not in (None, False)}
     log = replace(settings.log, debug=settings.log.debug or debug)
     return replace(settings, server=replace(settings.server, **given), log=log)
 
@@ -88,6 +93,24 @@ def _take_data_dir(data_dir: Path) -> TextIO:
     lock.write(f"process {os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def _require_certificate(server: ServerSettings) -> None:
+    """Load the certificate once, so that a wrong one is told of before anything is made. Raises StartRefused."""
+    if server.cert_file is None:
+        if server.key_file is not None:
+            raise StartRefused(
+                "A TLS key is given, but no certificate: --cert-file, or cert_file in the configuration."
+            )
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(server.cert_file, server.key_file)
+        if server.ca_file is not None:
+            context.load_verify_locations(server.ca_file)
+    except (OSError, ValueError) as error:
+        files = ", ".join(str(file) for file in (server.cert_file, server.key_file, server.ca_file) if file)
+        raise StartRefused(f"TLS cannot be set up from {files}: {error.strerror or error}.") from error
 
 
 def _listen(server: ServerSettings) -> socket.socket:
@@ -150,12 +173,14 @@ def _serve(settings: Settings, listening: socket.socket) -> None:
         access_log=settings.log.debug,
         server_header=False,
         backlog=server.backlog,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=server.grace_s,
+        timeout_worker_healthcheck=HANGS_AFTER_S,
         ssl_certfile=server.cert_file,
         ssl_keyfile=server.key_file,
         ssl_ca_certs=str(server.ca_file) if server.ca_file else None,
     )
-    if server.workers == 1:
-        uvicorn.Server(config).run(sockets=[listening])
-    else:
-        Multiprocess(config, sockets=[listening]).run()
+    with contextlib.suppress(KeyboardInterrupt):  # it has been stopped properly by then
+        if server.workers == 1:
+            uvicorn.Server(config).run(sockets=[listening])
+        else:
+            Multiprocess(config, sockets=[listening]).run()

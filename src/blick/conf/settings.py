@@ -25,6 +25,7 @@ class ServerSettings:
     http_keepalive: bool = True
     client_socket_timeout_s: int = 900
     insecure: bool = False
+    grace_s: int = 30  # for what runs when the service is told to stop
 
 
 @dataclass(frozen=True, slots=True)
