@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -55,10 +56,14 @@ class BlickServer:
         port: int | None = None,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`folder` holds the data folder, the log and the home of the clients; `port` None takes a free port.
 
         With `config_file`, that file decides about address and data, and `port` has to be the one it names.
+        `prefix` is a command that starts the server's with other limits, rights or mounts (prlimit, setpriv …).
+        `tls` is how to reach a server whose `arguments` give it a certificate.
         """
         self.folder = folder
         self.data_dir = folder / "blick-data"
@@ -67,19 +72,28 @@ class BlickServer:
         self._config_file = config_file
         self._arguments = tuple(arguments)
         self._environment = dict(environment or {})
+        self._prefix = tuple(prefix)
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
 
     @property
     def command(self) -> list[str]:
         """The command line that starts this server."""
         if self._config_file is not None:
-            return [str(VENV_BIN / "blick"), "serve", "--config-file", str(self._config_file), *self._arguments]
+            return [
+                *self._prefix,
+                str(VENV_BIN / "blick"),
+                "serve",
+                "--config-file",
+                str(self._config_file),
+                *self._arguments,
+            ]
         where = ["--data", str(self.data_dir), "--host", HOST, "--port", str(self.port)]
-        return [str(VENV_BIN / "blick"), "serve", *where, *self._arguments]
+        return [*self._prefix, str(VENV_BIN / "blick"), "serve", *where, *self._arguments]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -111,7 +125,11 @@ class BlickServer:
 
     def is_healthy(self) -> bool:
         """Whether GET /healthcheck is answered with 200 now."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        connection = (
+            http.client.HTTPSConnection(HOST, self.port, timeout=10, context=self._tls)
+            if self._tls
+            else http.client.HTTPConnection(HOST, self.port, timeout=10)
+        )
         try:
             connection.request("GET", "/healthcheck")
             return connection.getresponse().status == 200

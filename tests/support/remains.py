@@ -1,0 +1,30 @@
+"""What a server keeps in its data folder, seen past the server: to tell whether anything was left behind."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+STORE = "images"
+DATABASE = "blick.sqlite3"
+
+
+def stored_files(data_dir: Path) -> list[str]:
+    """The names of everything in the store's folder, hidden partial files too."""
+    return sorted(entry.name for entry in (data_dir / STORE).iterdir())
+
+
+def rows(data_dir: Path, table: str) -> int:
+    """How many rows a table of the service's database has."""
+    with closing(sqlite3.connect(f"file:{data_dir / DATABASE}?mode=ro", uri=True, timeout=30)) as connection:
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(count)
+
+
+def leases(data_dir: Path) -> int:
+    """How many uploads are under way, or waiting to be cleaned up."""
+    return rows(data_dir, "blick_leases")
+
+
+def deletes(data_dir: Path) -> int:
+    """How many locations' bytes are still to be removed."""
+    return rows(data_dir, "blick_location_deletes")
