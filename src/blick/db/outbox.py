@@ -24,13 +24,13 @@ class LocationDelete:
 
 
 def add(connection: Connection, image_id: str, locations: Iterable[ImageLocation], not_before_ms: int) -> None:
-    """Note that these locations' bytes are nobody's any more; to be tried from `not_before_ms` on."""
+    """Note that these locations' bytes are nobody's any more. Until `not_before_ms` they are the caller's to remove."""
     rows = [
         {
             "image_id": image_id,
             "uri": location.uri,
             "meta_data": msgspec.json.encode(dict(location.metadata)).decode(),
-            "attempts": 0,
+            "attempts": 1,
             "not_before_ms": not_before_ms,
         }
         for location in locations
@@ -44,7 +44,7 @@ def delete_image(
 ) -> list[LocationDelete] | None:
     """Delete the record of an image and note its bytes for removal, in one: never the one without the other.
 
-    None: there is no such image any more, or it is protected.
+    The entries are claimed by the caller until `not_before_ms`. None: there is no such image any more, or it is protected.
     """
     image = images.get(connection, image_id, None)
     if image is None or not images.delete_image(connection, image_id, now):

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 # loses its uploads. Well under the minute within which an interrupted image is promised to be queued again.
 LEASE_TTL_MS = 30_000
 LEASE_RENEWAL_S = 10.0
-_CLAIM_MS = 60_000
+CLAIM_MS = 60_000
 _BATCH = 100
 _LONGEST_WAIT_MS = 3_600_000
 
@@ -86,15 +86,19 @@ async def abandon(services: Services, lease: Lease) -> None:
 
 async def work_off_deletes(services: Services) -> int:
     """Try every deletion whose time has come; gives how many succeeded."""
-    entries = await services.database.read(outbox.due, services.now_ms(), _BATCH)
-    return sum([await delete_bytes(services, entry) for entry in entries])
-
-
-async def delete_bytes(services: Services, entry: LocationDelete) -> bool:
-    """Remove one location's bytes. Bytes that are gone already are fine. False: to be tried again later."""
     now_ms = services.now_ms()
-    if not await services.database.write(outbox.claim, entry, now_ms + _CLAIM_MS):
-        return False
+    removed = 0
+    for entry in await services.database.read(outbox.due, now_ms, _BATCH):
+        if await services.database.write(outbox.claim, entry, now_ms + CLAIM_MS):
+            removed += await remove_bytes(services, entry)
+    return removed
+
+
+async def remove_bytes(services: Services, entry: LocationDelete) -> bool:
+    """Remove one location's bytes, which the caller has claimed. Bytes that are gone already are fine.
+
+    False: it did not work, and is to be tried again later.
+    """
     location = entry.location
     try:
         store = services.stores.for_location(location.uri, location.metadata)
@@ -104,7 +108,7 @@ async def delete_bytes(services: Services, entry: LocationDelete) -> bool:
     except (StoreError, Invalid) as error:
         wait_ms = min(1000 * 2 ** min(entry.attempts, 20), _LONGEST_WAIT_MS)
         _log.warning("cannot remove the data of deleted image %s yet: %s", entry.image_id, error)
-        await services.database.write(outbox.failed, entry, str(error), now_ms + wait_ms)
+        await services.database.write(outbox.failed, entry, str(error), services.now_ms() + wait_ms)
         return False
     await services.database.write(outbox.done, entry)
     return True

@@ -11,11 +11,8 @@ from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC,
 from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
 from blick.model.image_query import ImageQuery
 from blick.ops import access
-from blick.ops.cleanup import delete_bytes
+from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
-
-# Deleted bytes that the request itself could not remove are left to the housekeeping after this time.
-_FIRST_TRY_MS = 15_000
 
 _VISIBILITY_RULES: Mapping[str, str] = {PUBLIC: "publicize_image", COMMUNITY: "communitize_image"}
 
@@ -101,13 +98,11 @@ async def delete(services: Services, context: RequestContext, image_id: str) -> 
     access.require_owner_in_database(context, image)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-    entries = await services.database.write(
-        outbox.delete_image, image.id, services.now(), services.now_ms() + _FIRST_TRY_MS
-    )
+    entries = await services.database.write(outbox.delete_image, image.id, services.now(), services.now_ms() + CLAIM_MS)
     if entries is None:
         raise NotFound(f"No image found with ID {image_id}")
     for entry in entries:
-        await delete_bytes(services, entry)
+        await remove_bytes(services, entry)
 
 
 async def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
