@@ -109,8 +109,9 @@ def _require_certificate(server: ServerSettings) -> None:
         if server.ca_file is not None:
             context.load_verify_locations(server.ca_file)
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         files = ", ".join(str(file) for file in (server.cert_file, server.key_file, server.ca_file) if file)
-        raise StartRefused(f"TLS cannot be set up from {files}: {error.strerror or error}.") from error
+        raise StartRefused(f"TLS cannot be set up from {files}: {reason}.") from error
 
 
 def _listen(server: ServerSettings) -> socket.socket:
