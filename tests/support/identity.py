@@ -1,5 +1,6 @@
 """A small identity service to test against: a database file, a clock that stands still, and known passwords."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -70,12 +71,28 @@ class Cloud:
         return await self.token("demo", self.first.demo_password, "demo")
 
 
-@asynccontextmanager
-async def running_cloud(path: Path, **options: Any) -> AsyncIterator[Cloud]:
-    clock = StoppedClock()
+@dataclass(frozen=True, slots=True)
+class FilledDatabase:
+    """A database file with its first users, to be copied."""
+
+    file: Path
+    first: FirstUsers
+
+
+def fill_database(path: Path) -> FilledDatabase:
     with identity_database(path) as database:
-        first = bootstrap(database, token_ttl_s=TOKEN_TTL_S, now_ms=int(clock() * 1000), publish=lambda _: None)
+        now_ms = int(StoppedClock()() * 1000)
+        first = bootstrap(database, token_ttl_s=TOKEN_TTL_S, now_ms=now_ms, publish=lambda _: None)
         assert first is not None
+    return FilledDatabase(path, first)
+
+
+@asynccontextmanager
+async def running_cloud(path: Path, filled: FilledDatabase, **options: Any) -> AsyncIterator[Cloud]:
+    """An identity service on a copy of that database, in `path`."""
+    clock, first = StoppedClock(), filled.first
+    shutil.copyfile(filled.file, path)
+    with identity_database(path) as database:
         identity = EmbeddedIdentity(database, token_ttl_s=TOKEN_TTL_S, clock=clock)
         app = identity_app(identity, **options)
         transport = httpx.ASGITransport(app, client=("192.0.2.1", 4711))

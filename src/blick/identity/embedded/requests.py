@@ -1,6 +1,6 @@
 """Bodies that clients send to the identity API, and how they are checked."""
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -70,7 +70,7 @@ class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     project: ProjectReference | None = None
     domain: DomainReference | None = None
     system: dict[str, bool] | None = None
-    trust: msgspec.Raw | None = msgspec.field(default=None, name="OS-TRUST:trust")
+    trust: dict[str, Any] | None = msgspec.field(default=None, name="OS-TRUST:trust")
 
 
 class Auth(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class NewApplicationCredential(msgspec.Struct, frozen=True):
     roles: list[RoleReference] | None = None
     unrestricted: bool | None = False
     project_id: str | None = None
-    access_rules: list[msgspec.Raw] | None = None
+    access_rules: list[dict[str, Any]] | None = None
 
 
 class ApplicationCredentialRequest(msgspec.Struct, frozen=True):
