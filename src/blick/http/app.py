@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blick.http import errors
+from blick.http.forwarded import as_client_saw_it
 from blick.http.request import Request, base_url
 from blick.http.routes import ROUTES, Call, Route
 from blick.http.versions import Versions
@@ -64,6 +66,8 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request. (The server's life cycle belongs to `boot`.)"""
+        if self._services.settings.api.enable_proxy_headers_parsing:
+            scope = as_client_saw_it(scope)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         accept = headers.get("accept", "")
         tail = _Tail(send)
@@ -101,8 +105,7 @@ class App:
             if path == prefix or path.startswith(f"{prefix}/"):
                 await app(scope, receive, tail)
                 return None
-        _require_utf8(path)
-        path = _SLASHES.sub("/", path)
+        path = _SLASHES.sub("/", _readable(scope))
         if path in ("/versions", "/versions/"):
             return self._version_document(scope, 200)
         if path == "/v2":
@@ -121,8 +124,7 @@ class App:
         services = self._services
         request_id = _request_id(headers, services.settings.api.max_request_id_length)
         services.policy.refresh()
-        context = await self.identity.authenticate(scope["headers"], request_id)
-        context = replace(context, is_admin=services.policy.is_admin(context))
+        context = await self._caller(scope, request_id)
         tail.request_id = context.request_id
         CALLER.set(context)
         matched = self._find(scope, rest)
@@ -138,6 +140,15 @@ class App:
         except BodyIncomplete as error:
             _log.info("%s %s: %s", scope["method"], scope["path"], error)
             raise
+
+    async def _caller(self, scope: Scope, request_id: str) -> RequestContext:
+        try:
+            context = await self.identity.authenticate(scope["headers"], request_id)
+        except Unauthenticated:
+            if not self._services.settings.api.allow_anonymous_access:
+                raise
+            return RequestContext(request_id, read_only=True)
+        return replace(context, is_admin=self._services.policy.is_admin(context))
 
     def _find(self, scope: Scope, rest: str) -> tuple[Call, Mapping[str, str]] | Response:
         method = scope["method"]
@@ -172,8 +183,8 @@ class App:
             return Response(msgspec.json.format(document, indent=4), status, media_type="application/json")
         if "text/html" in accept:
             page = f"<html><body><table><tr><td>{reason}</td></tr></table></body></html>"
-            return Response(page, status, media_type="text/html")
-        return Response(reason, status, media_type="text/plain")
+            return Response(page, status, media_type="text/html; charset=UTF-8")
+        return Response(reason, status, media_type="text/plain; charset=UTF-8")
 
 
 class _Tail:
@@ -207,11 +218,18 @@ def _request_id(headers: Mapping[str, str], longest: int) -> str:
     return given if given.startswith("req-") else f"req-{given}"
 
 
-def _require_utf8(path: str) -> None:
-    if not path.isascii() and any("\udc80" <= character <= "\udcff" for character in path):
-        raise Invalid("The path is not valid UTF-8.")
+def _readable(scope: Scope) -> str:
+    """The path, percent-decoded. Raises Invalid where it is no text: servers differ in what they make of that."""
+    path: str = scope["path"]
+    if not path.isascii():
+        raw = scope.get("raw_path") or path.encode("utf-8", "surrogateescape")
+        try:
+            unquote_to_bytes(raw).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Invalid("The path is not valid UTF-8.") from error
     if "\x00" in path:
         raise Invalid("The path contains the character NUL.")
+    return path
 
 
 async def _never(_request: object) -> Response:

@@ -50,8 +50,9 @@ class Request:
     @property
     def has_body(self) -> bool:
         """Does the client announce a body (spec: images-api §1.4)?"""
-        length = self.headers.get("content-length", "0")
-        return length.strip() not in ("", "0") or "transfer-encoding" in self.headers
+        if self.headers.get("content-length", "0").strip() not in ("", "0"):
+            return True
+        return self.scope["method"] in ("POST", "PUT", "PATCH") and "transfer-encoding" in self.headers
 
     @property
     def base_url(self) -> str:
@@ -95,14 +96,14 @@ class Request:
 
 
 def base_url(scope: Scope) -> str:
-    """Scheme and host of a request, as links name them: the scheme's own port is left out."""
+    """Scheme, host and path prefix of a request, as links name them: the scheme's own port is left out."""
     scheme = str(scope.get("scheme", "http"))
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     if not host:
         name, port = scope.get("server") or ("localhost", None)
         host = f"{name}:{port}" if port else str(name)
     usual = {"http": ":80", "https": ":443"}.get(scheme, ":")
-    return f"{scheme}://{host.removesuffix(usual)}"
+    return f"{scheme}://{host.removesuffix(usual)}{scope.get('root_path', '')}"
 
 
 def _text(raw: bytes) -> str:
