@@ -31,18 +31,19 @@ def images(server: BlickServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
 
 def test_life_of_an_image(images: Any, tmp_path: Path) -> None:
     disk = convert(fill(tmp_path / "disk.raw", 4 * MIB), "raw", tmp_path / "disk.qcow2", QCOW2).path
-    image = images.create_image(
-        "by the sdk", filename=str(disk), disk_format="qcow2", container_format="bare", tags=["one"], os_distro="debian"
-    )
+    with disk.open("rb") as data:  # given a filename, the library leaves the file open
+        image = images.create_image(
+            "by the sdk", data=data, disk_format="qcow2", container_format="bare", tags=["sdk"], os_distro="debian"
+        )
     image = images.get_image(image.id)
     assert (image.status, image.size, image.virtual_size) == ("active", disk.stat().st_size, 4 * MIB)
     assert image.checksum == hashlib.md5(disk.read_bytes(), usedforsecurity=False).hexdigest()
     assert images.find_image("by the sdk").id == image.id
-    assert [found.id for found in images.images(tag="one")] == [image.id]
+    assert [found.id for found in images.images(tag="sdk")] == [image.id]
 
     images.update_image(image, name="renamed", min_ram=64, os_version="13")
     images.add_tag(image, "two")
-    images.remove_tag(image, "one")
+    images.remove_tag(image, "sdk")
     changed = images.get_image(image.id)
     assert (changed.name, changed.min_ram, changed.os_version, changed.tags) == ("renamed", 64, "13", ["two"])
 
