@@ -1,5 +1,6 @@
 """The whole service in this process: real SQLite, real file store, no sockets."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
     PolicySettings,
+    ServerSettings,
     Settings,
     StoreSettings,
     StoresSettings,
@@ -33,10 +35,27 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file as the first start leaves it; making it takes longer than most tests, so they copy it."""
+    folder = tmp_path_factory.mktemp("fresh")
+    file = folder / "blick.sqlite3"
+    store = StoreSettings("file", "file", {"filesystem_store_datadir": str(folder / "images")})
+    boot.prepare(
+        Settings(
+            stores=StoresSettings("file", (store,)),
+            database=DatabaseSettings(connection=f"sqlite:///{file}", sqlite_synchronous=False),
+            identity=IdentitySettings(kind="standalone"),
+            server=ServerSettings(bind_host="127.0.0.1"),
+        )
+    )
+    return file
+
+
 @pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[Service]:
+async def service(settings: Settings, fresh_database: Path) -> AsyncIterator[Service]:
     """The service, whose callers are named by headers of the tests (see tests.support.callers)."""
-    boot.prepare(settings)
+    shutil.copy(fresh_database, settings.database.connection.removeprefix("sqlite:///"))
     running = boot.start(settings)
     running.app.identity = HeaderIdentity()
     transport = httpx.ASGITransport(running.app)

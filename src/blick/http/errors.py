@@ -100,8 +100,8 @@ def answer(status: int, text: str, accept: str, headers: Mapping[str, str] | Non
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
             f"  {html.escape(text)}<br /><br />\n\n\n\n </body>\n</html>"
         )
-        return Response(_utf8(page), status, headers, "text/html")
-    return Response(_utf8(f"{title}\n\n{text}\n\n   "), status, headers, "text/plain")
+        return Response(_utf8(page), status, headers, "text/html; charset=UTF-8")
+    return Response(_utf8(f"{title}\n\n{text}\n\n   "), status, headers, "text/plain; charset=UTF-8")
 
 
 def _utf8(text: str) -> bytes:

@@ -81,7 +81,7 @@ ROUTES: tuple[Route, ...] = (
         },
     ),
     *(
-        Route(f"/schemas/{name}", {"GET": Call(schemas.show, (), takes_body=False)})
+        Route(f"/schemas/{name}", {"GET": Call(schemas.show, (), takes_body=name in ("task", "tasks"))})
         for name in ("image", "images", "member", "members", "task", "tasks")
     ),
 )
