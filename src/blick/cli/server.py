@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,8 @@ def _reachable(server: ServerSettings) -> str:
 
 def _greet(data_dir: Path, url: str) -> None:
     clouds = data_dir / "clouds.yaml"
+    installed = Path(sys.executable).with_name("openstack")
+    openstack = installed if installed.exists() else "openstack"
     click.echo(
         f"""Blick serves images at {url}
 
@@ -149,8 +152,8 @@ def _greet(data_dir: Path, url: str) -> None:
 Try, in another terminal:
 
   export OS_CLIENT_CONFIG_FILE={clouds} OS_CLOUD=blick
-  openstack image create --disk-format raw --container-format bare --file README.md first
-  openstack image list
+  {openstack} image create --disk-format raw --container-format bare --file /etc/os-release first
+  {openstack} image list
 
 Stop with Ctrl-C."""
     )

@@ -18,7 +18,7 @@ CurrentContext = Callable[[], RequestContext | None]
 
 _DEFAULTS: Mapping[str, Any] = {option.name: option.default for option in log_options.OPTIONS["DEFAULT"]}
 # Libraries that the option's default does not know, and that say at every start what nobody needs to know.
-_OWN_LEVELS = ("alembic.runtime.plugins=WARN",)
+_OWN_LEVELS = ("alembic=WARN",)
 _NONE = "-"
 # What formats may name beside the fields of every record, and which field of a context it comes from.
 _CONTEXT_FIELDS = {
