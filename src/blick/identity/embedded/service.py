@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ from blick.identity.embedded.tokens import KeyRing, TokenClaims, looks_like_toke
 from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, Invalid, ServiceUnavailable, TooManyRequests, Unauthenticated
 from blick.stream.hop import hop
+
+_log = logging.getLogger(__name__)
 
 # How long another process may go on trusting what this one revoked.
 _TRUST_MS = 5000
@@ -274,6 +277,9 @@ class EmbeddedIdentity:
             too_long = len(secret.encode()) > MAX_PASSWORD_BYTES
             matches = not too_long and await hop(self._threads, password_matches, account.secret_hash, secret)
             if account.user is None or not account.user.enabled or not matches:
+                # Not the name that was given: people type passwords where names belong.
+                who = account.user.name if account.user else "an unknown user"
+                _log.warning("failed to log in as %s from %s", who, address or "a local socket")
                 await self.database.write(identity_tokens.record_failures, attempt.rules, now_ms=self.now_ms())
                 raise Unauthenticated(_REFUSED)
         if attempt.pair in counts:
