@@ -23,7 +23,7 @@ from blick.model.image import DEACTIVATED, QUEUED, Image
 from blick.ops import access
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
 from blick.ops.services import Services
-from blick.stores.base import HasLocalPath, Store
+from blick.stores.base import HasLocalFile, Store
 from blick.stream.body import BodySource
 from blick.stream.hashing import Hashing
 from blick.stream.hop import hop, to_the_end
@@ -158,14 +158,9 @@ async def open_data(services: Services, context: RequestContext, image_id: str) 
 
 
 async def _open(image: Image, store: Store, location: Location) -> ImageData:
-    if isinstance(store, HasLocalPath):
-        path = store.local_path(location)
-        try:
-            file = await hop(None, os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise DataNotFound(store.name) from None
-        size_bytes = os.fstat(file).st_size
-        data = ImageData(image, size_bytes, store, location, file)
+    if isinstance(store, HasLocalFile):
+        file = await store.open_file(location)
+        data = ImageData(image, os.fstat(file).st_size, store, location, file)
     else:
         data = ImageData(image, await store.size_bytes(location), store, location, None)
     if image.size is not None and data.size_bytes != image.size:
