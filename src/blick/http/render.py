@@ -55,23 +55,26 @@ class ImageRenderer:
             "created_at": stamp(image.created_at),
             "updated_at": stamp(image.updated_at),
         }
+        places: Sequence[ImageLocation] = ()
         if self.shows_locations or self.shows_direct_url or self.multi_store:
-            self._add_places(document, image)
+            places = self._places(image)
+        if self.shows_locations:
+            document["locations"] = [{"url": place.uri, "metadata": dict(place.metadata)} for place in places]
+        if self.shows_direct_url and places:
+            document["direct_url"] = places[0].uri
         document["tags"] = image.tags
         document["self"] = path
         document["file"] = f"{path}/file"
         document["schema"] = "/v2/schemas/image"
+        if self.multi_store and places:
+            document["stores"] = ",".join([str(place.metadata.get("store", "")) for place in places])
         return document
 
-    def _add_places(self, document: dict[str, Any], image: Image) -> None:
-        hidden = image.status == DEACTIVATED and not self.caller_is_admin
-        locations: Sequence[ImageLocation] = [] if hidden else self.services.stores.ordered(image.locations)
-        if self.shows_locations:
-            document["locations"] = [{"url": place.uri, "metadata": dict(place.metadata)} for place in locations]
-        if self.shows_direct_url and locations:
-            document["direct_url"] = locations[0].uri
-        if self.multi_store and locations:
-            document["stores"] = ",".join([str(place.metadata.get("store", "")) for place in locations])
+    def _places(self, image: Image) -> Sequence[ImageLocation]:
+        """Where the caller may know that the bytes lie, in the order in which they are read."""
+        if image.status == DEACTIVATED and not self.caller_is_admin:
+            return ()
+        return self.services.stores.ordered(image.locations)
 
 
 def image_renderer(services: Services, context: RequestContext) -> ImageRenderer:

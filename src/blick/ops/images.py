@@ -139,9 +139,12 @@ async def change(
     image = await access.load_for(services, context, image_id, "get_image")
     if not changes:
         return image
+    # First of all, so that one who may not change the image learns nothing more of it.
+    services.policy.require_on_image("modify_image", context, image)
+    access.require_owner_in_database(context, image)
     subject = image_patch.PatchSubject(image.status, image.properties)
     plan = image_patch.plan(changes, subject, services.image_schema, is_admin=context.is_admin)
-    _require_change(services, context, image, plan)
+    _require_planned(services, context, image, plan)
     if plan.tags is not None:
         check_tag_quota(len(plan.tags), services.settings.quotas.image_tag_quota)
     limits = images.ChangeLimits(
@@ -152,11 +155,9 @@ async def change(
     return await services.database.write(images.change, image.id, plan, limits, services.now())
 
 
-def _require_change(services: Services, context: RequestContext, image: Image, plan: image_patch.PatchPlan) -> None:
+def _require_planned(services: Services, context: RequestContext, image: Image, plan: image_patch.PatchPlan) -> None:
     if plan.locations:
         raise Forbidden("It's not allowed to update the locations of an image here.")
     visibility_rule = _VISIBILITY_RULES.get(plan.base.get("visibility", ""))
     if visibility_rule is not None:
         services.policy.require_on_image(visibility_rule, context, image)
-    services.policy.require_on_image("modify_image", context, image)
-    access.require_owner_in_database(context, image)
