@@ -6,6 +6,7 @@ end of the run; `--require qemu` turns that skip into a failure.
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,19 @@ def files(*paths: Path) -> Probe:
     return missing
 
 
+def runs(*command: str) -> Probe:
+    """A probe for something that works here or does not: a command that ends well."""
+
+    def missing() -> str | None:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        except OSError as error:
+            return f"no {command[0]} ({error.strerror})"
+        return f"no luck with {' '.join(command)}: {done.stderr.strip()}" if done.returncode else None
+
+    return missing
+
+
 def venv(*, scripts: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> Probe:
     """A probe for programs and modules of the virtual environment the tests run in."""
 
@@ -92,6 +106,10 @@ PARTS: dict[str, Part] = {
             programs("qemu-img", "qemu-system-x86_64", "grub-mkimage", "grub-editenv", "mformat", "mcopy", "sfdisk"),
             files(GRUB_BIOS_FOLDER / "boot.img"),
         ),
+    ),
+    "small-disk": Part(
+        "a mount of our own, to run out of disk (user and mount namespaces)",
+        runs("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=1m x /mnt"),
     ),
     "iso": Part(
         "an ISO from a Debian package, and xorriso to make one", every(programs("xorriso"), files(PACKAGED_ISO))

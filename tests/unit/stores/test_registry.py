@@ -1,0 +1,125 @@
+"""Opening the configured stores, and finding the right one."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blick.conf.settings import StoreSettings, StoresSettings
+from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavailable
+from blick.stores import registry
+from blick.stores.conformance import get, put
+from blick.stores.file import FileStore
+from blick.stores.memory import MemoryStore
+from blick.stores.registry import Stores, open_stores
+
+
+@dataclass(frozen=True)
+class Place:
+    """A location's record, as far as the registry looks at it."""
+
+    uri: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _settings(*stores: StoreSettings, default: str = "main") -> StoresSettings:
+    return StoresSettings(default_store=default, stores=stores, multi_store=True)
+
+
+def _file(store_id: str, folder: Path, weight: int = 0) -> StoreSettings:
+    return StoreSettings(store_id, "file", {"filesystem_store_datadir": str(folder)}, weight=weight)
+
+
+async def test_stores_are_opened_by_type_and_found_by_id(tmp_path: Path) -> None:
+    stores = open_stores(_settings(StoreSettings("quick", "memory"), _file("main", tmp_path)))
+    assert stores.ids == ("quick", "main")
+    assert isinstance(stores.default, FileStore)
+    assert stores.default.name == "main"
+    assert isinstance(stores.by_id("quick"), MemoryStore)
+    with pytest.raises(Invalid, match="nobody"):
+        stores.by_id("nobody")
+    location = await put(stores.default, "key", b"data")
+    assert await get(stores.for_location(location.uri, {}), location) == b"data"
+    await stores.aclose()
+
+
+async def test_a_location_finds_its_store(tmp_path: Path) -> None:
+    stores = open_stores(_settings(_file("main", tmp_path / "a"), _file("other", tmp_path / "b")))
+    in_other = f"file://{tmp_path}/b/key"
+    assert stores.for_location(in_other, {"store": "main"}).name == "main"
+    assert stores.for_location(in_other, {}).name == "other"
+    assert stores.for_location(in_other, {"store": "renamed"}).name == "other"
+    for uri in (f"file://{tmp_path}/c/key", "rbd://a/b/c/snap", "nonsense"):
+        with pytest.raises(DataNotFound):
+            stores.for_location(uri, {})
+    await stores.aclose()
+
+
+async def test_locations_are_read_from_the_heaviest_store_first(tmp_path: Path) -> None:
+    light, heavy = _file("main", tmp_path / "a"), _file("heavy", tmp_path / "b", weight=10)
+    negative = StoreSettings("negative", "memory", weight=-1)
+    stores = open_stores(_settings(light, heavy, negative))
+    places = [
+        Place("1", {"store": "negative"}),
+        Place("2", {"store": "main"}),
+        Place("3", {"store": "unknown"}),
+        Place("4", {"store": "heavy"}),
+        Place("5"),
+        Place("6", {"store": "heavy"}),
+    ]
+    assert [place.uri for place in stores.ordered(places)] == ["4", "6", "2", "3", "5", "1"]
+    await stores.aclose()
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"),
+    [
+        (StoreSettings("main", "no-such-type"), "no driver for the type 'no-such-type'"),
+        (StoreSettings("main", "file", {"filesystem_store_file_perm": 9}), "filesystem_store_file_perm"),
+    ],
+)
+def test_the_default_store_must_open(broken: StoreSettings, text: str) -> None:
+    with pytest.raises(StartRefused, match=text):
+        open_stores(_settings(StoreSettings("other", "memory"), broken))
+
+
+def test_the_default_store_must_be_there() -> None:
+    with pytest.raises(StartRefused, match="'main'"):
+        open_stores(_settings(StoreSettings("other", "memory")))
+
+
+async def test_another_broken_store_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        stores = open_stores(_settings(StoreSettings("main", "memory"), StoreSettings("broken", "no-such-type")))
+    assert "store broken is left out" in caplog.text
+    assert stores.ids == ("main",)
+    with pytest.raises(Invalid):
+        stores.by_id("broken")
+    with pytest.raises(StoreUnavailable):
+        stores.for_location("x://y", {"store": "broken"})
+    await stores.aclose()
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("s3", "blick_no_such_library.s3:Store [s3]", "blick.stores")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(StartRefused, match=r"pip install 'blick\[s3\]'"):
+        open_stores(_settings(StoreSettings("main", "s3")))
+
+
+async def test_every_store_is_closed_even_if_one_fails() -> None:
+    class Failing(MemoryStore):
+        async def aclose(self) -> None:
+            raise StoreUnavailable(self.name)
+
+    first, last = MemoryStore("first", {}), MemoryStore("last", {})
+    location = await put(first, "key", b"data")
+    stores = Stores(last, [first, Failing("failing", {}), last])
+    with pytest.raises(StoreUnavailable):
+        await stores.aclose()
+    with pytest.raises(DataNotFound):
+        await first.size_bytes(location)
