@@ -21,6 +21,7 @@ Message = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 JOIN_BYTES = 64 << 10  # up to this size, one write of head and body is cheaper than two
+LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
@@ -166,7 +167,7 @@ class Exchange:
     async def receive(self) -> Message:
         """The ASGI callable: a piece of the body, or the news that no more is to be had."""
         while True:
-            if self._line.lost or self.complete or self.inbound.broken is not None:
+            if self._line.closing or self.complete or self.inbound.broken is not None:
                 return _DISCONNECT
             if not self._end_told and (self.inbound.buffered_bytes or self.inbound.complete):
                 self._end_told = self.inbound.complete
@@ -199,7 +200,7 @@ class Exchange:
             return
         if not self._head:
             raise RuntimeError(f"{kind} before http.response.start.")
-        if self._line.lost:
+        if self._line.closing:
             return
         if kind == "http.response.body":
             self._send_bytes(message.get("body", b""), message.get("more_body", False))
@@ -209,6 +210,8 @@ class Exchange:
         else:
             raise RuntimeError(f"{kind} is not known here.")
         if not message.get("more_body", False):
+            if self._chunked and kind != "http.response.body":
+                self._line.write(LAST_CHUNK)
             self._finish()
         elif self._line.write_paused:
             await self._line.flushed(self._surroundings.limits.stall_s)
@@ -264,7 +267,7 @@ class Exchange:
             body = b""
         if self._chunked:
             body = b"".join((b"%x\r\n" % len(body), body, b"\r\n")) if body else b""
-            body = body if more else body + b"0\r\n\r\n"
+            body = body if more else body + LAST_CHUNK
         elif self._left_bytes >= 0:
             self._left_bytes -= len(body)
             if self._left_bytes < 0:
@@ -342,7 +345,7 @@ class Exchange:
             self._surroundings.logger.error("Exception in the application", exc_info=error)
             await self._give_up(500, b"Internal Server Error")
         else:
-            if not self.complete and not self._line.lost:
+            if not self.complete and not self._line.closing:
                 self._surroundings.logger.error("The application ended without completing its response.")
                 await self._give_up(500, b"Internal Server Error")
         finally:
@@ -350,7 +353,7 @@ class Exchange:
                 self._body.close()
 
     async def _give_up(self, status: int, text: bytes) -> None:
-        if self.complete or self._line.lost:
+        if self.complete or self._line.closing:
             return
         if self._head and self._pending is None:
             self._line.abort()  # something of the response is out: only a cut tells that it is not whole
