@@ -1,5 +1,6 @@
 """A small client of the Images API for tests: logs in by password, and shows every answer as it came."""
 
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,8 +11,18 @@ import httpx
 class ImagesApi:
     """One user at one server; use it in a `with`. `http` takes any further request, with paths such as `/v2/images`."""
 
-    def __init__(self, url: str, auth: dict[str, Any]) -> None:
-        """`auth` is the auth section of a cloud in clouds.yaml. httpx.HTTPStatusError when the log-in is refused."""
+    def __init__(self, url: str, auth: dict[str, Any] | None, verify: ssl.SSLContext | bool = True) -> None:
+        """`auth` is the auth section of a cloud in clouds.yaml; None for a server that asks nobody who he is.
+
+        httpx.HTTPStatusError when the log-in is refused.
+        """
+        self.http = httpx.Client(base_url=url, timeout=120, trust_env=False, verify=verify)
+        self.token = ""
+        self.project_id = ""
+        if auth is not None:
+            self._log_in(auth)
+
+    def _log_in(self, auth: dict[str, Any]) -> None:
         identity = {
             "methods": ["password"],
             "password": {
@@ -28,11 +39,10 @@ class ImagesApi:
                 "domain": {"name": auth.get("project_domain_name", "Default")},
             }
         }
-        self.http = httpx.Client(base_url=url, timeout=120, trust_env=False)
         login = self.http.post(f"{auth['auth_url']}/auth/tokens", json={"auth": {"identity": identity, "scope": scope}})
         login.raise_for_status()
-        self.token: str = login.headers["x-subject-token"]
-        self.project_id: str = login.json()["token"]["project"]["id"]
+        self.token = login.headers["x-subject-token"]
+        self.project_id = login.json()["token"]["project"]["id"]
         self.http.headers["X-Auth-Token"] = self.token
 
     def create(self, **attributes: Any) -> dict[str, Any]:

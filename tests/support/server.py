@@ -157,6 +157,15 @@ class BlickServer:
         psutil.wait_procs(running[1:], timeout=STOP_TIMEOUT_S)
         return status
 
+    def kill_all(self) -> None:
+        """Kills whatever still runs of the server, orphaned workers too; for cleaning up, in whatever state it is."""
+        if self._process is None:
+            return
+        for process in psutil.process_iter(["pid"]):
+            if _session_of(process) == self._process.pid:  # _popen made it the leader of a session of its own
+                _signal(process, signal.SIGKILL)
+        self._process.wait(timeout=STOP_TIMEOUT_S)
+
     def stop(self) -> int:
         """Asks the first process to end (SIGTERM), as a service manager does, and returns its exit status.
 
@@ -223,6 +232,13 @@ def _popen(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -
         cwd=tempfile.gettempdir(),
         start_new_session=True,
     )
+
+
+def _session_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
 
 
 def _signal(process: psutil.Process, signal_number: int) -> None:
