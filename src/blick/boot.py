@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import multiprocessing
@@ -23,18 +24,21 @@ from blick.db.upgrade import ensure_current
 from blick.http.app import CALLER, App, Identity
 from blick.http.server.limits import ProtocolLimits
 from blick.identity.none import NoIdentity
-from blick.model.errors import StartRefused
+from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops import cleanup
 from blick.ops.services import Services, epoch_ms, this_process
 from blick.policy.enforcer import Enforcer
 from blick.stores.registry import open_stores
+from blick.stream.hop import hop
 from blick.stream.threads import TransferThreads
 
 _log = logging.getLogger(__name__)
 
 # How long cancelled requests may take to clean up behind themselves when the service stops.
 LAST_WORDS_S = 10
+KEY_CHECK_S = 3600.0
+_M_ARENA_MAX = -8  # from malloc.h
 # The old option's 0 means no time-out; a week bounds even that.
 _FOREVER_S = 7 * 86_400
 
@@ -49,6 +53,7 @@ class Running:
 
     async def aclose(self) -> None:
         """Close stores, threads and connections."""
+        self.app.identity.close()
         await self.services.stores.aclose()
         self.services.threads.close()
         self.services.database.close()
@@ -113,7 +118,7 @@ def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping
             from blick.identity.embedded.service import EmbeddedIdentity
 
             identity = EmbeddedIdentity(database, token_ttl_s=settings.identity.token_ttl_s)
-            return identity, {"/identity": identity_app(identity)}
+            return identity, {"/identity": identity_app(identity, public_endpoint=settings.api.public_endpoint)}
         case kind:
             raise StartRefused(f"[paste_deploy] flavor: identity by {kind} is not available in this release")
 
@@ -213,6 +218,7 @@ class WorkerApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        _hold_one_heap()
         set_up_logging(self._settings.log, current_context=CALLER.get)
         _end_with_parent()
         try:
@@ -243,11 +249,39 @@ def _end_with_parent() -> None:
 
 @contextlib.asynccontextmanager
 async def _housekeeping(services: Services) -> AsyncIterator[None]:
-    """Leases, left-overs and deletions, for as long as the worker lives."""
-    task = asyncio.create_task(cleanup.run_forever(services), name="housekeeping")
+    """Leases, left-overs, deletions and keys, for as long as the worker lives."""
+    tasks = [asyncio.create_task(cleanup.run_forever(services), name="housekeeping")]
+    if services.settings.identity.kind == "standalone":
+        tasks.append(asyncio.create_task(_renew_signing_keys(services), name="signing keys"))
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _renew_signing_keys(services: Services) -> None:
+    """A service that runs for months gets new keys as well; until cancelled."""
+    from blick.identity.embedded.bootstrap import renew_signing_key
+
+    token_ttl_s = services.settings.identity.token_ttl_s
+    while True:
+        await asyncio.sleep(KEY_CHECK_S)
+        try:
+            await hop(None, renew_signing_key, services.database, token_ttl_s=token_ttl_s, now_ms=services.now_ms())
+        except ServiceUnavailable as error:
+            _log.warning("the keys that sign tokens will be looked at again: %s", error)
+
+
+def _hold_one_heap() -> None:
+    """Let all threads share one heap of the C library.
+
+    By default each thread may get one of its own, and what a transfer freed stays there: 8 MiB a worker after a few
+    uploads. Threads here hash, copy and wait; they hardly allocate.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:  # glibc; other libraries have one heap anyway
+        set_option(_M_ARENA_MAX, 1)

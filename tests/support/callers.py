@@ -32,3 +32,6 @@ class HeaderIdentity:
 
     def challenge(self, base_url: str) -> str:
         return f'Keystone uri="{base_url}"'
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -52,6 +52,10 @@ class Identity(Protocol):
         """What WWW-Authenticate tells a caller without valid identity; `base_url` is where it called us."""
         ...
 
+    def close(self) -> None:
+        """Give back threads and connections."""
+        ...
+
 
 class App:
     """The ASGI application of the Images API. `mounts` are applications of their own, by path prefix."""

@@ -21,3 +21,6 @@ class NoIdentity:
     def challenge(self, base_url: str) -> str:  # noqa: ARG002
         """Nobody is ever asked for identity here."""
         return "None"
+
+    def close(self) -> None:
+        """Nothing is held."""

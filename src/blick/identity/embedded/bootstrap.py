@@ -34,8 +34,7 @@ def bootstrap(
     process, there are no users whose passwords nobody knows. It may be called again with the same or, after a
     failure, with other passwords; the last ones count. What it raises undoes everything. The tables must exist.
     """
-    key = SigningKey(new_signing_secret(), now_ms)
-    database.write_now(identity_tokens.renew_signing_key, key, max_age_ms=_KEY_AGE_MS, token_ttl_ms=token_ttl_s * 1000)
+    renew_signing_key(database, token_ttl_s=token_ttl_s, now_ms=now_ms)
     if database.read_now(directory.list_users):
         return None
     first = FirstUsers(generate_password(), generate_password())
@@ -45,6 +44,12 @@ def bootstrap(
         (_user("demo", first.demo_password, now_ms), _project("demo", "For trying things out", now_ms), "member"),
     ]
     return first if database.write_now(directory.insert_first, roles, accounts, lambda: publish(first)) else None
+
+
+def renew_signing_key(database: Database, *, token_ttl_s: int, now_ms: int) -> None:
+    """Sign with a new key if there is none or it is old; forget keys whose last token has expired. Blocks."""
+    key = SigningKey(new_signing_secret(), now_ms)
+    database.write_now(identity_tokens.renew_signing_key, key, max_age_ms=_KEY_AGE_MS, token_ttl_ms=token_ttl_s * 1000)
 
 
 def _user(name: str, password: str, now_ms: int) -> User:
