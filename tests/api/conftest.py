@@ -60,5 +60,5 @@ async def service(settings: Settings, fresh_database: Path) -> AsyncIterator[Ser
     running.app.identity = HeaderIdentity()
     transport = httpx.ASGITransport(running.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://images.test") as client:
-        yield Service(running.services, client)
+        yield Service(running.services, client, running.app)
     await running.aclose()

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from sqlalchemy import event
+from starlette.types import ASGIApp
 
 from blick.ops.services import Services
 from tests.support.callers import HEADERS
@@ -23,6 +24,7 @@ class Service:
 
     services: Services
     client: httpx.AsyncClient
+    app: ASGIApp
 
     async def call(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
         """One request as one of the callers."""

@@ -1,6 +1,7 @@
 """Image data over HTTP: PUT and GET of /v2/images/{image_id}/file (spec: images-api §10)."""
 
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -48,7 +49,7 @@ def _expected_bytes(headers: Mapping[str, str]) -> int | None:
 async def download(request: Request) -> Response:
     """GET /v2/images/{image_id}/file"""
     image_id = request.path_params["image_id"]
-    data = await image_data.open_data(request.services, request.context, image_id)
+    data = await image_data.open_data(request.services, request.context, image_id, _preferred(request))
     if data is None:
         return Response(status_code=204)
     try:
@@ -57,6 +58,13 @@ async def download(request: Request) -> Response:
         data.close()
         raise
     return DataResponse(data, wanted)
+
+
+def _preferred(request: Request) -> list[str] | None:
+    named = [value for name, value in request.query if name == "prefer"]
+    if not named:
+        return None
+    return [store_id.strip() for store_id in named[-1].split(",") if store_id.strip()]
 
 
 class DataResponse(Response):
@@ -99,6 +107,7 @@ class DataResponse(Response):
 
     async def _send_pieces(self, send: Send) -> None:
         if self._wanted.length_bytes:
-            async for piece in self._data.pieces(self._wanted):
-                await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
+            async with aclosing(self._data.pieces(self._wanted)) as pieces:
+                async for piece in pieces:
+                    await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -48,7 +48,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "/images/{image_id}/file",
         {
-            "GET": Call(image_data.download, ("download_image",), takes_body=False),
+            "GET": Call(image_data.download, ("download_image", "download_from_store"), takes_body=False),
             "PUT": Call(image_data.upload, ("upload_image",)),
         },
     ),

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from blick.db import uploads
@@ -19,7 +19,7 @@ from blick.model.errors import (
     LimitExceeded,
     StoreError,
 )
-from blick.model.image import DEACTIVATED, QUEUED, Image
+from blick.model.image import DEACTIVATED, QUEUED, Image, ImageLocation
 from blick.ops import access
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
 from blick.ops.services import Services
@@ -94,6 +94,10 @@ async def _receive(
             location = await writer.commit()
         recorded = Location(location.store, location.uri, _metadata(services, location))
         await services.database.write(uploads.finish, lease, recorded, digests, virtual_size, services.now())
+    except DataExists:
+        # What lies there is not ours to remove, and of our own bytes the writer leaves none.
+        await to_the_end(services.database.write(uploads.give_back, lease, services.now()))
+        raise
     except BaseException as error:
         if isinstance(error, BlickError):
             _log.info("upload to image %s refused: %s", image.id, error)
@@ -119,7 +123,7 @@ class ImageData:
     location: Location
     file: int | None
 
-    def pieces(self, wanted: ByteRange) -> AsyncIterator[memoryview]:
+    def pieces(self, wanted: ByteRange) -> AsyncGenerator[memoryview, None]:
         """The wanted bytes, from the store; see `Store.read`."""
         return self.store.read(self.location, wanted)
 
@@ -129,21 +133,26 @@ class ImageData:
             os.close(self.file)
 
 
-async def open_data(services: Services, context: RequestContext, image_id: str) -> ImageData | None:
+async def open_data(
+    services: Services, context: RequestContext, image_id: str, prefer: Sequence[str] | None = None
+) -> ImageData | None:
     """The image's data, from the first store that has it whole; None if the image has no data yet.
 
-    Raises NotFound, Forbidden, DataNotFound where the data of an active image is missing in every store, or the
-    last store's error.
+    `prefer`: ids of stores to try first, None if the caller named none. Raises NotFound, Forbidden, Invalid (an
+    unknown store), DataNotFound where the data of an active image is missing in every store, or the last store's
+    error.
     """
     image = await access.load(services, context, image_id)
     if image.status == DEACTIVATED and not context.is_admin:
         services.policy.require_on_image("get_image", context, image)
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     services.policy.require_on_image("download_image", context, image)
+    if prefer is not None:
+        _require_choice(services, context, image, prefer)
     if not image.locations:
         return None
     last: StoreError | None = None
-    for found in services.stores.ordered(image.locations):
+    for found in _in_order(services, image, prefer or ()):
         try:
             store = services.stores.for_location(found.uri, found.metadata)
             return await _open(image, store, Location(store.name, found.uri, found.metadata))
@@ -155,6 +164,21 @@ async def open_data(services: Services, context: RequestContext, image_id: str) 
             last.store if last else "none", f"image {image.id} exists, but its data is missing in this store"
         )
     raise last
+
+
+def _require_choice(services: Services, context: RequestContext, image: Image, prefer: Sequence[str]) -> None:
+    if not services.settings.stores.multi_store:
+        raise Invalid("There is only one store here: none can be preferred.")
+    services.policy.require_on_image("download_from_store", context, image)
+    for store_id in prefer:
+        services.stores.by_id(store_id)
+
+
+def _in_order(services: Services, image: Image, prefer: Sequence[str]) -> list[ImageLocation]:
+    """Preferred stores in their order, then the rest by weight."""
+    rank = {store_id: position for position, store_id in enumerate(dict.fromkeys(prefer))}
+    found = services.stores.ordered(image.locations)
+    return sorted(found, key=lambda place: rank.get(str(place.metadata.get("store", "")), len(rank)))
 
 
 async def _open(image: Image, store: Store, location: Location) -> ImageData:
