@@ -108,15 +108,20 @@ class BlickServer:
         assert self._process is not None, "the server was not started"
         return self._process
 
-    def start(self, *, timeout_s: float = START_TIMEOUT_S) -> Self:
-        """Starts the server and returns when it answers its health check. StartFailedError carries its log."""
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Starts the server's process, and does not wait for anything."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = _popen(self.command, self.environment, log)
+        return self._process
+
+    def start(self, *, timeout_s: float = START_TIMEOUT_S) -> Self:
+        """Starts the server and returns when it answers its health check. StartFailedError carries its log."""
+        process = self.launch()
         give_up_at = time.monotonic() + timeout_s
         while not self.is_healthy():
-            if self._process.poll() is not None:
-                raise StartFailedError(f"ended with {self._process.returncode}:\n{self.log_text()}")
+            if process.poll() is not None:
+                raise StartFailedError(f"ended with {process.returncode}:\n{self.log_text()}")
             if time.monotonic() > give_up_at:
                 self.kill()
                 raise StartFailedError(f"does not answer after {timeout_s} s:\n{self.log_text()}")
