@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, false, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
-from blick.db.rows import lock
+from blick.db.rows import hold
 from blick.db.tables import image_members
 from blick.model.errors import Conflict, LimitExceeded, NotFound
 from blick.model.member import PENDING, Member
@@ -41,7 +41,7 @@ def add(connection: Connection, image_id: str, member_id: str, quota: int, now: 
     Raises Conflict if it is a member already, LimitExceeded over `quota` (negative: none), NotFound if the image
     went away. Of racing calls exactly one succeeds: they take turns on the image's row.
     """
-    if not lock(connection, image_id, now):
+    if not hold(connection, image_id):
         raise NotFound(f"No image found with ID {image_id}")
     members = of_image(connection, image_id)
     if any(member.member_id == member_id for member in members):

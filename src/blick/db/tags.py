@@ -34,7 +34,7 @@ def add(connection: Connection, image_id: str, tag: str, quota: int, now: dateti
 
 def remove(connection: Connection, image_id: str, tag: str, now: datetime) -> bool:
     """Take one tag away. False: the image has no such tag."""
-    return lock(connection, image_id, now) and _delete(connection, image_id, [tag], now) > 0
+    return _delete(connection, image_id, [tag], now) > 0 and lock(connection, image_id, now)
 
 
 def replace(connection: Connection, image_id: str, tags: Collection[str], now: datetime) -> None:

@@ -10,10 +10,10 @@ from blick.ops.services import Services
 
 async def add(services: Services, context: RequestContext, image_id: str, tag: str) -> None:
     """Give the image one more tag; fine if it has it. Raises Invalid, LimitExceeded, NotFound, Forbidden."""
+    check_tag(tag)
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "modify_image")
     access.require_owner_in_database(context, image)
-    check_tag(tag)
     await services.database.write(tags.add, image.id, tag, services.settings.quotas.image_tag_quota, services.now())
 
 
