@@ -319,6 +319,17 @@ def test_a_client_may_change_its_pace(server: TinyServer) -> None:
         assert read_answer(connection)[0] == 200
 
 
+def test_watching_for_the_client_takes_no_bytes_from_the_hand_off(server: TinyServer) -> None:
+    body = bytes(range(256)) * 20_000
+    data = with_length(b"both", body) + in_chunks(b"both", body, 30_000) + CLOSE
+    with server.connect() as connection:
+        sender = threading.Thread(target=connection.sendall, args=(data,))
+        sender.start()
+        answers = bodies(read_all(connection))
+        sender.join()
+    assert answers[:2] == [told(body), told(body)]
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_cancelling_joins_the_thread(tmp_path: Path, chunked: bool) -> None:
     with (

@@ -172,7 +172,7 @@ class Exchange:
             if not self._end_told and (self.inbound.buffered_bytes or self.inbound.complete):
                 self._end_told = self.inbound.complete
                 return {"type": "http.request", "body": self.inbound.take(), "more_body": not self._end_told}
-            if not self.inbound.complete:
+            if not self.inbound.complete and (self._body is None or not self._body.has_taken_over):
                 self._ask()
                 self._line.resume_reading()
                 self._line.set_deadline(self._surroundings.limits.body_idle_s, self._idle)
@@ -329,7 +329,7 @@ class Exchange:
         if self._left_bytes > 0 and self._request.method != "HEAD":
             raise RuntimeError("The response is shorter than its content-length.")
         self.complete = True
-        self._event.set()
+        self.break_off("The answer was given before the body was read.")
         self._owner.exchange_ended(self)
 
     # Running

@@ -97,6 +97,11 @@ class SocketBody:
             if self._over or self._inbound.complete or self._inbound.broken:
                 self._release()
 
+    @property
+    def has_taken_over(self) -> bool:
+        """Whether the socket is read here, and must not be read by the transport."""
+        return self._reading or self._socket is not None
+
     def wake(self) -> None:
         """The connection is gone: whoever waits for its bytes must know."""
         if self._waiter is not None and not self._waiter.done():
@@ -114,7 +119,7 @@ class SocketBody:
             self._release()
 
     def _check(self) -> None:
-        if self._inbound.broken is None and (self._line.lost or self._over):
+        if self._inbound.broken is None and not self._inbound.complete and (self._line.lost or self._over):
             self._inbound.broken = GONE
         if self._inbound.broken is not None:
             raise BodyIncomplete(self._inbound.broken)
@@ -131,8 +136,7 @@ class SocketBody:
                 count = await self._wait_and_fill(buffer[filled:])
                 self._fast = count >= FAST_BYTES
             filled += count
-            if self._line.lost and not self._inbound.complete:
-                self._check()
+            self._check()
         if self._inbound.complete:
             self._set_low_water(1)
             self._on_end(bytes(self._rest))

@@ -74,8 +74,12 @@ class Line:
 
     def write_eof(self) -> None:
         """Tell the client that nothing follows, where the transport can."""
-        if not self.closing and self._transport.can_write_eof():
+        if self.closing or not self._transport.can_write_eof():
+            return
+        try:
             self._transport.write_eof()
+        except OSError:  # asyncio's own loop: the client has reset the connection, and the loop has not seen it yet
+            self.abort()
 
     def close(self, stall_s: float) -> None:
         """End the connection once everything is sent."""
