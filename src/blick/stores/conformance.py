@@ -18,7 +18,8 @@ from blick.stores.base import HasFreeSpace, HasLocalFile, HasLocalPath, OwnsUri,
 MIB = 1 << 20
 DATA = b"0123456789"
 # Long enough that a write of it is still under way when the event loop comes round again.
-SLOW_BYTES = 16 * MIB
+SLOW_BYTES = 32 * MIB
+BLOCK_BYTES = 64 << 10
 
 
 class Interrupted(Exception):
@@ -166,17 +167,19 @@ class StoreConformance:
             await task
         await require_missing(store, location)
 
-    @pytest.mark.parametrize("rounds", [0, 1, 2, 5])
+    @pytest.mark.parametrize("rounds", [0, 1, 5, 50])
     async def test_a_cancelled_slow_write_touches_nothing_afterwards(self, store: Store, rounds: int) -> None:
         cancelled_key, next_key = new_key(), new_key()
         location = await location_of_missing(store, cancelled_key)
-        buffer = bytearray(b"A" * SLOW_BYTES)
+        # Zeros in between: a driver that leaves them out makes many calls of one write.
+        buffer = bytearray((b"A" * BLOCK_BYTES + bytes(BLOCK_BYTES)) * (SLOW_BYTES // BLOCK_BYTES // 2))
+        view = memoryview(buffer)
         begun = asyncio.Event()
 
         async def upload() -> None:
             async with store.writer(cancelled_key, None) as writer:
                 begun.set()
-                await writer.write(memoryview(buffer))
+                await writer.write(view)
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(upload())
@@ -186,10 +189,13 @@ class StoreConformance:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        # The buffer is ours again, and whatever the cancelled writer held may be given to the next one.
-        buffer[:] = b"B" * SLOW_BYTES
-        second = await put(store, next_key, buffer)
-        assert await get(store, second) == b"B" * SLOW_BYTES
+        # The buffer is ours again: a thread that still reads it makes one of these two raise BufferError.
+        view.release()
+        buffer.clear()
+        # Whatever the cancelled writer held may be given to the next one. Its object is short, so that it does not
+        # paint over what does not belong there.
+        second = await put(store, next_key, b"B")
+        assert await get(store, second) == b"B"
         await require_missing(store, location)
 
     @pytest.mark.parametrize("rounds", [0, 1, 2, 5])
@@ -197,23 +203,24 @@ class StoreConformance:
         key = new_key()
         missing = await location_of_missing(store, key)
         committing = asyncio.Event()
+        committed: list[Location] = []
 
-        async def upload() -> Location:
+        async def upload() -> None:
             async with store.writer(key, None) as writer:
                 await writer.write(memoryview(DATA))
                 committing.set()
-                return await writer.commit()
+                committed.append(await writer.commit())
 
         task = asyncio.create_task(upload())
         await committing.wait()
         for _ in range(rounds):
             await asyncio.sleep(0)
         task.cancel()
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        if isinstance(outcome, Location):
-            assert await get(store, outcome) == DATA
+        await asyncio.gather(task, return_exceptions=True)
+        # What the caller was told is there, even if it was cancelled on its way out of the context.
+        if committed:
+            assert await get(store, committed[0]) == DATA
         else:
-            assert isinstance(outcome, asyncio.CancelledError)
             await require_missing(store, missing)
 
     async def test_a_cancelled_write_closes_the_writer(self, store: Store) -> None:
