@@ -9,9 +9,9 @@ from tests.support.service import Service
 
 NAMES = ("image", "images", "member", "members", "task", "tasks")
 IMAGE = [
-    "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "owner",
-    "size", "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "direct_url",
-    "min_ram", "min_disk", "self", "file", "stores", "schema", "locations",
+    "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value",
+    "owner", "size", "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags",
+    "direct_url", "min_ram", "min_disk", "self", "file", "stores", "schema", "locations",
 ]  # fmt: skip
 SHIPPED = [
     "kernel_id", "ramdisk_id", "instance_uuid", "architecture", "os_distro", "os_version", "description",

@@ -26,7 +26,7 @@ class HeaderIdentity:
         return RequestContext(
             request_id=request_id,
             user_id=given["x-user-id"],
-            project_id=given["x-project-id"],
+            project_id=given.get("x-project-id"),
             roles=frozenset(role for role in given["x-roles"].split(",") if role),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, false, func, or_, select, true
 
 from blick.db.images import base_of, children_of, record
 from blick.db.tables import image_members, image_properties, image_tags, images
@@ -55,7 +55,7 @@ def _visible(query: ImageQuery, scope: Scope) -> ColumnElement[bool]:
     own: ColumnElement[bool] = images.c.owner == scope.project_id if scope.project_id is not None else false()
     community = images.c.visibility == COMMUNITY
     if scope.is_admin:
-        if asked == "all":
+        if asked == "all" or (asked is None and scope.project_id is None):
             return true()
         return images.c.visibility == asked if asked else or_(own, ~community)
     ways: dict[str, ColumnElement[bool]] = {
@@ -111,6 +111,8 @@ def _has_tag(tag: str) -> ColumnElement[bool]:
 
 def _sortable(key: SortKey, columns: Any = images.c) -> ColumnElement[Any]:
     column: ColumnElement[Any] = columns[key.name]
+    if key.name == "updated_at":
+        return func.coalesce(column, columns.created_at)  # as it is shown
     return func.coalesce(column, _NULL_SORTS_AS[key.name]) if key.name in _NULL_SORTS_AS else column
 
 
@@ -121,14 +123,24 @@ def _ordered(key: SortKey, columns: Any = images.c) -> ColumnElement[Any]:
 
 def _after(connection: Connection, marker: str, sort: tuple[SortKey, ...], scope: Scope) -> ColumnElement[bool]:
     """What comes after the marker in this order: keyset paging, whose cost does not grow with the page's number."""
+    member = image_members.c
+    is_member = (
+        select(member.id)
+        .where(member.image_id == images.c.id, member.member == scope.project_id, member.deleted == false())
+        .exists()
+    )
     found = connection.execute(
-        select(*base_of(images), images.c.deleted, *[_sortable(key).label(f"sort_{key.name}") for key in sort]).where(
-            images.c.id == marker
-        )
+        select(
+            images.c.owner,
+            images.c.visibility,
+            images.c.deleted,
+            is_member.label("is_member"),
+            *[_sortable(key).label(f"sort_{key.name}") for key in sort],
+        ).where(images.c.id == marker)
     ).first()
     if found is None or (found.deleted and not scope.is_admin):
         raise Invalid(f"Invalid marker: there is no image {marker!r:.80}.")
-    if not _may_see_marker(connection, found, scope):
+    if not _may_see_marker(found, scope):
         raise Forbidden(f"The image {marker!r:.80} is not visible.")
     values = [(_sortable(key), getattr(found, f"sort_{key.name}"), key.descending) for key in sort]
     alternatives = []
@@ -138,13 +150,7 @@ def _after(connection: Connection, marker: str, sort: tuple[SortKey, ...], scope
     return reduce(or_, alternatives)
 
 
-def _may_see_marker(connection: Connection, found: Any, scope: Scope) -> bool:
+def _may_see_marker(found: Row[Any], scope: Scope) -> bool:
     if scope.is_admin or found.owner is None or found.owner == scope.project_id:
         return True
-    if found.visibility != SHARED:
-        return bool(found.visibility in (PUBLIC, COMMUNITY))
-    member = image_members.c
-    membership = select(member.id).where(
-        member.image_id == found.id, member.member == scope.project_id, member.deleted == false()
-    )
-    return connection.execute(membership).first() is not None
+    return found.visibility in (PUBLIC, COMMUNITY) or (found.visibility == SHARED and bool(found.is_member))
