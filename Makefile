@@ -33,7 +33,7 @@ check: $(READY) ## Format, lint, types, imports and the fast tests, in under a m
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q tests/unit tests/db tests/stores tests/api
+	$(BIN)/python -m pytest -q -n 2 tests/unit tests/db tests/stores tests/api
 
 .PHONY: format
 format: $(READY) ## Format the code

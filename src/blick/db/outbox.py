@@ -44,7 +44,8 @@ def delete_image(
 ) -> list[LocationDelete] | None:
     """Delete the record of an image and note its bytes for removal, in one: never the one without the other.
 
-    The entries are claimed by the caller until `not_before_ms`. None: there is no such image any more, or it is protected.
+    The entries are claimed by the caller until `not_before_ms`. None: there is no such image any more, or it is
+    protected.
     """
     image = images.get(connection, image_id, None)
     if image is None or not images.delete_image(connection, image_id, now):
