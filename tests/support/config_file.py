@@ -24,10 +24,12 @@ def config_text(data_dir: Path, port: int, groups: Mapping[str, Mapping[str, obj
     return "\n\n".join(sections) + "\n"
 
 
-def configured_server(folder: Path, groups: Mapping[str, Mapping[str, object]] | None = None) -> BlickServer:
+def configured_server(
+    folder: Path, groups: Mapping[str, Mapping[str, object]] | None = None, program: str = "blick"
+) -> BlickServer:
     """A server of such a file, not started yet. Its data is where a standalone server in `folder` would have it."""
     port = free_port()
-    server = BlickServer(folder, config_file=folder / "glance-api.conf", port=port)
+    server = BlickServer(folder, config_file=folder / "glance-api.conf", port=port, program=program)
     server.data_dir.mkdir(parents=True)
     (folder / "glance-api.conf").write_text(config_text(server.data_dir, port, groups))
     return server

@@ -58,22 +58,27 @@ class BlickServer:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
+        program: str = "blick",
+        name_data: bool = True,
     ) -> None:
         """`folder` holds the data folder, the log and the home of the clients; `port` None takes a free port.
 
         With `config_file`, that file decides about address and data, and `port` has to be the one it names.
         `prefix` is a command that starts the server's with other limits, rights or mounts (prlimit, setpriv …).
-        `tls` is how to reach a server whose `arguments` give it a certificate.
+        `tls` is how to reach a server whose `arguments` give it a certificate. `program` glance-api stands for
+        `blick serve`. Without `name_data` the command line names no data folder: `environment` has to.
         """
         self.folder = folder
         self.data_dir = folder / "blick-data"
         self.log_path = folder / "server.log"
         self.port = port if port is not None else free_port()
         self._config_file = config_file
-        self._arguments = tuple(arguments)
+        self.arguments = tuple(arguments)
         self._environment = dict(environment or {})
         self._prefix = tuple(prefix)
         self._tls = tls
+        self._program = program
+        self._name_data = name_data
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,17 +88,12 @@ class BlickServer:
     @property
     def command(self) -> list[str]:
         """The command line that starts this server."""
+        serve = ["serve"] if self._program == "blick" else []
+        command = [*self._prefix, str(VENV_BIN / self._program), *serve]
         if self._config_file is not None:
-            return [
-                *self._prefix,
-                str(VENV_BIN / "blick"),
-                "serve",
-                "--config-file",
-                str(self._config_file),
-                *self._arguments,
-            ]
-        where = ["--data", str(self.data_dir), "--host", HOST, "--port", str(self.port)]
-        return [*self._prefix, str(VENV_BIN / "blick"), "serve", *where, *self._arguments]
+            return [*command, "--config-file", str(self._config_file), *self.arguments]
+        data = ["--data", str(self.data_dir)] if self._name_data else []
+        return [*command, *data, "--host", HOST, "--port", str(self.port), *self.arguments]
 
     @property
     def environment(self) -> dict[str, str]:

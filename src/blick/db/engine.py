@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from blick.conf.settings import DatabaseSettings
-from blick.model.errors import ServiceUnavailable
+from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.stream.hop import hop
 
 P = ParamSpec("P")
@@ -23,6 +23,8 @@ _ATTEMPTS = 8
 # MySQL: 1205 lock wait timeout, 1213 deadlock (Galera's certification failures too); PostgreSQL: SQLSTATE class 40.
 _MYSQL_RETRY = frozenset({1205, 1213})
 _POSTGRESQL_RETRY = frozenset({"40001", "40P01"})
+_KNOWN = frozenset({"sqlite", "mysql", "mariadb", "postgresql"})
+_KINDS = "SQLite, MariaDB, MySQL and PostgreSQL"
 # Threads that run transactions. SQLite has no network to wait for and one writer at a time: a few suffice, and each
 # holds a connection with a cache of its own. Elsewhere the threads wait for the server most of the time.
 _SQLITE_THREADS = 4
@@ -80,8 +82,24 @@ class Database:
 
 
 def open_database(settings: DatabaseSettings) -> Database:
-    """An engine for `settings.connection`. Connects lazily; sqlite files are created by the first connection."""
-    url = make_url(settings.connection)
+    """An engine for `settings.connection`. Connects lazily; sqlite files are created by the first connection.
+
+    Raises StartRefused for what is no URL, a kind of database that we do not know, or a driver that is missing.
+    """
+    try:
+        url = make_url(settings.connection)
+        if url.get_backend_name() not in _KNOWN:
+            raise StartRefused(f"[database] connection: Blick works with {_KINDS}, not with {url.get_backend_name()}.")
+        return _open(url, settings)
+    except ImportError as error:
+        raise StartRefused(f"[database] connection: the driver {error.name} is not installed.") from error
+    except ArgumentError as error:
+        raise StartRefused(f"[database] connection: {error}.") from error
+    except ValueError as error:  # whose text would quote parts of the URL, which is a secret
+        raise StartRefused("[database] connection: this is not a SQLAlchemy URL.") from error
+
+
+def _open(url: URL, settings: DatabaseSettings) -> Database:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(
             url,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, table
 from sqlalchemy import column as sql_column
+from sqlalchemy.exc import DBAPIError
 
 from blick.db.engine import Database
-from blick.model.errors import StartRefused
+from blick.model.errors import ServiceUnavailable, StartRefused
 
 VERSION_TABLE = "blick_alembic_version"
 # The newest migration; a test holds it against the folder. Known here so that a start need not load alembic.
@@ -19,11 +20,14 @@ HEAD = "0001"
 def ensure_current(database: Database) -> bool:
     """Upgrade if need be; True if something was done. Safe when several processes start at once.
 
-    Raises StartRefused if the database was made by a newer release.
+    Raises StartRefused if the database was made by a newer release, and where it cannot be used.
     """
-    if database.read_now(current_revision) == HEAD:
-        return False
-    database.write_now(_upgrade)
+    try:
+        if database.read_now(current_revision) == HEAD:
+            return False
+        database.write_now(_upgrade)
+    except (ServiceUnavailable, DBAPIError) as error:
+        raise StartRefused(f"The database {database.engine.url!r} cannot be used: {_reason(error)}.") from error
     return True
 
 
@@ -32,6 +36,12 @@ def current_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(select(sql_column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+
+
+def _reason(error: ServiceUnavailable | DBAPIError) -> str:
+    """What the driver said, in its own words and on one line."""
+    found = error.__cause__ if isinstance(error, ServiceUnavailable) else error
+    return " ".join(str(found.orig if isinstance(found, DBAPIError) else found).split()).rstrip(".")
 
 
 def _upgrade(connection: Connection) -> None:
