@@ -63,17 +63,19 @@ async def take_over_dead_uploads(services: Services) -> int:
     return count
 
 
-async def abandon(services: Services, lease: Lease) -> None:
+async def abandon(services: Services, lease: Lease, *, left_bytes: bool = True) -> None:
     """Undo an upload that we hold the lease of: remove what it left in its store, then saving → queued.
 
     Without effect if the lease has ended: then the upload was completed, or someone else cleaned up. Where the
-    store cannot be cleaned now the lease stays and lapses, so that a later round tries again.
+    store cannot be cleaned now the lease stays and lapses, so that a later round tries again. `left_bytes` false: the
+    upload is known to have left nothing, so the store is not touched.
     """
     if not await services.database.read(uploads.is_ours, lease):
         return
     services.running_uploads.add(lease.token)
     try:
-        await services.stores.by_id(lease.store).discard(lease.image_id)
+        if left_bytes:
+            await services.stores.by_id(lease.store).discard(lease.image_id)
         await services.database.write(uploads.give_back, lease, services.now())
     except Invalid:
         _log.error("store %s of the broken upload to image %s is not configured any more", lease.store, lease.image_id)

@@ -101,7 +101,9 @@ async def _receive(
     except BaseException as error:
         if isinstance(error, BlickError):
             _log.info("upload to image %s refused: %s", image.id, error)
-        await to_the_end(abandon(services, lease))
+        # An object that was there before is nobody's we know of: it is not ours to remove.
+        left_bytes = not isinstance(error, DataExists)
+        await to_the_end(abandon(services, lease, left_bytes=left_bytes))
         raise
     _log.info("image %s is active: %d bytes in store %s", image.id, digests.size_bytes, store.name)
 
