@@ -212,12 +212,12 @@ async def test_filters(service: Service) -> None:
 
 BAD = [
     "limit=x", "limit=-1", "limit=", "limit=1.5", "marker=x", f"marker={UNKNOWN}", "marker=", "sort=x",
-    "sort=name:up", "sort=", "sort=name,", "sort_key=x", "sort_key=", "sort_dir=up", "sort_dir=", "sort=name&sort_key=name",
-    "sort=name&sort_dir=asc", "sort_key=name&sort_dir=asc&sort_dir=desc", "sort_key=owner", "sort_key=min_disk",
-    "visibility=secret", "member_status=", "member_status=maybe", "os_hidden=", "os_hidden=1", "protected=True",
-    "protected=", "protected=1", "name=neq:a", "name=gt:a", "status=x:y", 'name=in:"a', 'name=in:a"b"', "created_at=x",
-    "created_at=", "created_at=in:2026-01-01", "created_at=foo:2026-01-01", "updated_at=gt:", "size_min=x",
-    "size_max=", "size_min=1.5", "changes-since=2026-01-01", "name=%00", "custom=%00",
+    "sort=name:up", "sort=", "sort=name,", "sort_key=x", "sort_key=", "sort_dir=up", "sort_dir=",
+    "sort=name&sort_key=name", "sort=name&sort_dir=asc", "sort_key=name&sort_dir=asc&sort_dir=desc", "sort_key=owner",
+    "sort_key=min_disk", "visibility=secret", "member_status=", "member_status=maybe", "os_hidden=", "os_hidden=1",
+    "protected=True", "protected=", "protected=1", "name=neq:a", "name=gt:a", "status=x:y", 'name=in:"a',
+    'name=in:a"b"', "created_at=x", "created_at=", "created_at=in:2026-01-01", "created_at=foo:2026-01-01",
+    "updated_at=gt:", "size_min=x", "size_max=", "size_min=1.5", "changes-since=2026-01-01", "name=%00", "custom=%00",
 ]  # fmt: skip
 
 

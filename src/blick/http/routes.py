@@ -17,7 +17,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One method of a route: its handler, the policy rules it asks first, and whether it takes a body."""
+    """One method of a route: its handler, the policy rules that can refuse it, and whether it takes a body.
+
+    Not named is `get_image` where it only decides between 403 and 404 (spec: policies §2).
+    """
 
     handler: Handler
     rules: tuple[str, ...]
@@ -32,16 +35,21 @@ class Route:
     calls: Mapping[str, Call]
 
 
+_VISIBILITY_RULES = ("publicize_image", "communitize_image")
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "/images",
-        {"GET": Call(images.index, ("get_images", "get_image")), "POST": Call(images.create, ("add_image",))},
+        {
+            "GET": Call(images.index, ("get_images", "get_image")),
+            "POST": Call(images.create, ("add_image", *_VISIBILITY_RULES)),
+        },
     ),
     Route(
         "/images/{image_id}",
         {
             "GET": Call(images.show, ("get_image",), takes_body=False),
-            "PATCH": Call(images.update, ("modify_image",)),
+            "PATCH": Call(images.update, ("get_image", "modify_image", *_VISIBILITY_RULES)),
             "DELETE": Call(images.delete, ("delete_image",), takes_body=False),
         },
     ),
@@ -68,16 +76,16 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "/images/{image_id}/members",
         {
-            "GET": Call(members.index, ("get_members", "get_member"), takes_body=False),
-            "POST": Call(members.create, ("add_member",)),
+            "GET": Call(members.index, ("get_image", "get_members", "get_member"), takes_body=False),
+            "POST": Call(members.create, ("get_image", "add_member")),
         },
     ),
     Route(
         "/images/{image_id}/members/{member_id}",
         {
-            "GET": Call(members.show, ("get_member",), takes_body=False),
-            "PUT": Call(members.update, ("get_member", "modify_member")),
-            "DELETE": Call(members.delete, ("get_member", "delete_member"), takes_body=False),
+            "GET": Call(members.show, ("get_image", "get_member"), takes_body=False),
+            "PUT": Call(members.update, ("get_image", "get_member", "modify_member")),
+            "DELETE": Call(members.delete, ("get_image", "get_member", "delete_member"), takes_body=False),
         },
     ),
     *(

@@ -32,3 +32,9 @@ def require_owner_in_database(context: RequestContext, image: Image) -> None:
     """Whatever policy says, a project never writes another project's image (spec: policies §3)."""
     if not context.is_admin and (image.owner is None or image.owner != context.project_id):
         raise Forbidden("You do not own this image")
+
+
+def require_owner_by_old_defaults(services: Services, context: RequestContext, image: Image) -> None:
+    """The old defaults ask for nothing; what they left to the service is checked here (spec: policies §3)."""
+    if not services.settings.policy.enforce_new_defaults:
+        require_owner_in_database(context, image)

@@ -27,6 +27,7 @@ async def add(services: Services, context: RequestContext, image_id: str, member
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "get_image")
     services.policy.require_on_image("add_member", context, image)
+    access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
     quota = services.settings.quotas.image_member_quota
     return await services.database.write(members.add, image.id, member_id, quota, services.now())
@@ -50,9 +51,10 @@ async def set_status(services: Services, context: RequestContext, image_id: str,
     _require_shared(image)
     _hide_others(context, image, member_id)
     await _existing(services, image, member_id)
-    if not context.is_admin and context.project_id == image.owner:
-        raise Forbidden("The owner of an image cannot accept or reject a share of it.")
     services.policy.require_on_image("modify_member", context, image)
+    old_defaults = not services.settings.policy.enforce_new_defaults
+    if old_defaults and not context.is_admin and context.project_id == image.owner:
+        raise Forbidden("The owner of an image cannot accept or reject a share of it.")
     changed = await services.database.write(members.set_status, image.id, member_id, status, services.now())
     if changed is None:
         raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
@@ -65,6 +67,7 @@ async def remove(services: Services, context: RequestContext, image_id: str, mem
     image = await access.load_for(services, context, image_id, "get_image")
     services.policy.require_on_image("get_member", context, image)
     services.policy.require_on_image("delete_member", context, image)
+    access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
     if not await services.database.write(members.remove, image.id, member_id, services.now()):
         raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")

@@ -22,6 +22,16 @@ from blick.policy.listing import list_rules
 
 _log = logging.getLogger(__name__)
 
+# What oslo.policy raises for files that it cannot use; the last two where they hold no mapping of names to rules.
+_UNREADABLE = (
+    policy.InvalidDefinitionError,
+    cfg.ConfigFilesPermissionDeniedError,
+    ValueError,
+    OSError,
+    TypeError,
+    AttributeError,
+)
+
 
 class Enforcer:
     """The rules in force. One per process; all methods are for the event loop's thread."""
@@ -35,7 +45,7 @@ class Enforcer:
         self._oslo = policy.Enforcer(
             conf, policy_file=str(settings.policy_file), default_rule=settings.policy_default_rule
         )
-        conf.set_override("policy_dirs", [str(folder) for folder in settings.policy_dirs], "oslo_policy")
+        self._conf = conf
         conf.set_override("enforce_new_defaults", settings.enforce_new_defaults, "oslo_policy")
         self._oslo.suppress_deprecation_warnings = True
         self._oslo.suppress_default_change_warnings = True
@@ -44,7 +54,7 @@ class Enforcer:
         self._seen = self._stamps()
         try:
             self._read()
-        except (policy.InvalidDefinitionError, cfg.ConfigFilesPermissionDeniedError, ValueError, OSError) as error:
+        except _UNREADABLE as error:
             raise StartRefused(f"[oslo_policy] policy_file {settings.policy_file}: {error}") from error
 
     def refresh(self) -> None:
@@ -56,7 +66,7 @@ class Enforcer:
         try:
             self._read()
             _log.info("policy files changed, the new rules are in force")
-        except (policy.InvalidDefinitionError, cfg.ConfigFilesPermissionDeniedError, ValueError, OSError) as error:
+        except _UNREADABLE as error:
             _log.error("policy files changed but cannot be read, the old rules stay in force: %s", error)
 
     def is_admin(self, context: RequestContext) -> bool:
@@ -107,6 +117,10 @@ class Enforcer:
         return self._keys[rule]
 
     def _read(self) -> None:
+        policy_file, folders = self._files
+        # Folders count beside a main file only (spec: policies §1).
+        counting = [str(folder) for folder in folders] if policy_file.exists() else []
+        self._conf.set_override("policy_dirs", counting, "oslo_policy")
         rules = policy.Rules(default_rule=self._oslo.default_rule)
         before = self._oslo.rules
         self._oslo.rules = rules
