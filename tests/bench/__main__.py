@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ def main() -> int:
     with _bench(options.servers, QUICK if options.quick else Scale(), options.folder) as bench:
         for metric in metrics:
             _measure(bench, metric, rounds, results)
+        results.notes = [f"{note} ({count} times)" for note, count in sorted(Counter(bench.notes).items())]
     title = f"{datetime.now(UTC):%Y-%m-%d}, {rounds} round{'s' * (rounds > 1)}{', quick' * options.quick}"
     print(_plain(title, metrics, results))
     if options.markdown:
@@ -142,6 +144,7 @@ def _plain(title: str, metrics: list[Metric], results: Results) -> str:
         report.plain(report.HEADINGS, report.rows(metrics, medians)),
         "",
         report.plain(("target", "measured", "verdict"), list(report.target_rows(medians))),
+        *(f"note: {note}" for note in results.notes),
         *(f"FAILED {name}: {reason}" for name, reason in results.failures.items()),
     ]
     return "\n".join(parts)
@@ -157,6 +160,7 @@ def _markdown(title: str, metrics: list[Metric], results: Results) -> str:
         report.markdown(report.HEADINGS, report.rows(metrics, medians)),
         "## Targets",
         report.markdown(("target", "measured", "verdict"), list(report.target_rows(medians))),
+        *(f"Note: {note}." for note in results.notes),
         *(f"Failed to run: {name} ({reason})" for name, reason in results.failures.items()),
     ]
     return "\n\n".join(parts) + "\n"

@@ -17,6 +17,7 @@ class Results:
 
     values: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, metric: str, subject: str, figures: dict[str, float]) -> None:
         for figure, value in figures.items():

@@ -171,6 +171,7 @@ class Upstream(Server):
             "http-auto-chunked": "true",
             "http-chunked-input": "true",
             "http-raw-body": "true",
+            "chunked-input-limit": "4194304",  # not in the guide: chunks of 1 MiB are refused without it
             "lazy-apps": "true",
             "add-header": "Connection: close",
             "buffer-size": "65535",
