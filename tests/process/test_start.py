@@ -40,7 +40,7 @@ def test_the_first_start_tells_where_everything_is(server: BlickServer) -> None:
     assert "alembic" not in said, "how the tables are made is nobody's business"
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", [*WRITTEN, "blick.sqlite3"])
 def test_passwords_are_for_the_owner_only(server: BlickServer, name: str) -> None:
     assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600
     assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700

@@ -34,6 +34,7 @@ def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) 
     set_up_logging(settings.log)
     boot.require_safe_listener(settings)
     _require_certificate(settings.server)
+    os.umask(0o077)  # keys and password hashes lie in there: nobody else reads them, whatever the folder's mode
     lock = _take_data_dir(data_dir)
     listening = _listen(settings.server)
     settings = replace(settings, server=replace(settings.server, bind_port=listening.getsockname()[1]))
