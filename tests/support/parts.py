@@ -5,6 +5,7 @@ end of the run; `--require qemu` turns that skip into a failure.
 """
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,9 @@ PACKAGED_ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 """An ISO that somebody else made: a Debian package (grub-rescue-pc) ships it."""
 
 GRUB_BIOS_FOLDER = Path("/usr/lib/grub/i386-pc")
+OWN_MOUNTS = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+"""What makes `unshare` give a command mounts of its own."""
+
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """sfdisk lives in an sbin folder, which an ordinary user's PATH leaves out."""
 
@@ -85,6 +89,16 @@ def venv(*, scripts: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> Pro
     return missing
 
 
+def mounts() -> str | None:
+    """A probe for the right to mount something that only one command sees."""
+    try:
+        command = [system_program("unshare"), *OWN_MOUNTS, "mount", "-t", "tmpfs", "blick-test", "/mnt"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except FileNotFoundError as error:
+        return str(error)
+    return f"no right to mount: {done.stderr.strip()}" if done.returncode else None
+
+
 def every(*probes: Probe) -> Probe:
     """A probe that is content when all of these are; it reports the first that is not."""
 
@@ -114,4 +128,5 @@ PARTS: dict[str, Part] = {
     "iso": Part(
         "an ISO from a Debian package, and xorriso to make one", every(programs("xorriso"), files(PACKAGED_ISO))
     ),
+    "mounts": Part("mounts that only one process sees, for disks that fill up or turn read-only", mounts),
 }

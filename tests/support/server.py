@@ -75,7 +75,7 @@ class BlickServer:
         self._config_file = config_file
         self.arguments = tuple(arguments)
         self._environment = dict(environment or {})
-        self._prefix = tuple(prefix)
+        self.prefix = tuple(prefix)
         self._tls = tls
         self._program = program
         self._name_data = name_data
@@ -89,7 +89,7 @@ class BlickServer:
     def command(self) -> list[str]:
         """The command line that starts this server."""
         serve = ["serve"] if self._program == "blick" else []
-        command = [*self._prefix, str(VENV_BIN / self._program), *serve]
+        command = [*self.prefix, str(VENV_BIN / self._program), *serve]
         if self._config_file is not None:
             return [*command, "--config-file", str(self._config_file), *self.arguments]
         data = ["--data", str(self.data_dir)] if self._name_data else []

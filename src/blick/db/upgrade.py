@@ -5,7 +5,7 @@ Alembic keeps our history in a table of our own; Glance's `alembic_version` is n
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, table
+from sqlalchemy import Connection, inspect, select, table, update
 from sqlalchemy import column as sql_column
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +24,7 @@ def ensure_current(database: Database) -> bool:
     """
     try:
         if database.read_now(current_revision) == HEAD:
+            database.write_now(_require_writable)
             return False
         database.write_now(_upgrade)
     except (ServiceUnavailable, DBAPIError) as error:
@@ -36,6 +37,12 @@ def current_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(select(sql_column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+
+
+def _require_writable(connection: Connection) -> None:
+    """A file or a replica that can only be read fails here, and not with the first user's request."""
+    version = table(VERSION_TABLE, sql_column("version_num"))
+    connection.execute(update(version).where(version.c.version_num.is_(None)).values(version_num=None))
 
 
 def _reason(error: ServiceUnavailable | DBAPIError) -> str:

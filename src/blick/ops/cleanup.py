@@ -46,21 +46,28 @@ async def one_round(services: Services) -> None:
 
 
 async def take_over_dead_uploads(services: Services) -> int:
-    """Clean up behind uploads whose process is dead, or gave no sign of life for too long; gives how many."""
+    """Clean up behind uploads that nobody works on any more; gives how many there were.
+
+    Their process is dead, or gave no sign of life for too long, or it is this one, which could not clean up before.
+    """
     count = 0
     for lease in await services.database.read(uploads.all_leases):
-        if lease.token in services.running_uploads:
-            continue
-        if lease.expires_at_ms > services.now_ms() and not is_dead(lease.holder):
+        if lease.token in services.running_uploads or not _is_deserted(services, lease):
             continue
         ours = await services.database.write(
             uploads.take_over, lease, services.new_token(), services.holder, services.now_ms() + LEASE_TTL_MS
         )
-        if ours is not None:
+        if ours is None:
+            continue
+        if lease.holder != services.holder:
             _log.warning("the upload to image %s broke off with its process; cleaning up", lease.image_id)
-            await abandon(services, ours)
-            count += 1
+        await abandon(services, ours)
+        count += 1
     return count
+
+
+def _is_deserted(services: Services, lease: Lease) -> bool:
+    return lease.holder == services.holder or lease.expires_at_ms <= services.now_ms() or is_dead(lease.holder)
 
 
 async def abandon(services: Services, lease: Lease, *, left_bytes: bool = True) -> None:

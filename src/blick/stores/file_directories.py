@@ -1,5 +1,6 @@
 """The directories of one file store: which one takes a new object, which file a URI means. All of it may block."""
 
+import errno
 import logging
 import os
 from collections.abc import Sequence
@@ -105,5 +106,19 @@ def remove_file(name: str, folder: int) -> bool:
     try:
         os.unlink(name, dir_fd=folder)
     except (FileNotFoundError, IsADirectoryError):
+        return False
+    except OSError as error:
+        # A read-only file system says so before it looks whether there is anything to remove.
+        if error.errno == errno.EROFS and not exists(name, folder):
+            return False
+        raise
+    return True
+
+
+def exists(name: str, folder: int) -> bool:
+    """Is there anything of the name `name` in the open directory `folder`?"""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
         return False
     return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blick.model.errors import DataExists, StoreUnavailable
-from blick.stores.file_directories import remove_file
+from blick.stores.file_directories import exists, remove_file
 from blick.stores.file_errors import as_store_errors
 
 _log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class PartialFile:
         name = partial_name(self.key)
         if not _is_same_file(name, file, folder):
             raise self._superseded()
-        if _exists(self.key, folder):
+        if exists(self.key, folder):
             raise DataExists(self._store)
         os.rename(name, self.key, src_dir_fd=folder, dst_dir_fd=folder)
 
@@ -209,14 +209,6 @@ def _write_whole(file: int, piece: memoryview, offset_bytes: int) -> None:
     while piece:
         count = os.pwrite(file, piece, offset_bytes)
         piece, offset_bytes = piece[count:], offset_bytes + count
-
-
-def _exists(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _remove_if_same(name: str, file: int, folder: int) -> None:
