@@ -244,7 +244,7 @@ def test_slow_clients_keep_nobody_waiting(server: BlickServer, api: ImagesApi) -
             assert wire.send(b"c").answer().status == 204
     finally:
         for wire in wires:
-            wire.socket.close()
+            wire.close()
     for image_id in slow:
         assert (server.data_dir / "images" / image_id).read_bytes() == b"abc"
 

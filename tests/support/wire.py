@@ -1,6 +1,7 @@
 """Requests sent byte by byte over a plain socket, for clients that no library would be: wrong, slow, rude or gone."""
 
 import http.client
+import io
 import json
 import socket
 import ssl
@@ -43,11 +44,17 @@ class Wire:
     ) -> None:
         """`receive_buffer_bytes`: how much the kernel takes in on our behalf, None for its usual amount."""
         self._plain = socket.socket()
-        self._plain.settimeout(TIMEOUT_S)
-        if receive_buffer_bytes is not None:
-            self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self._plain.connect((HOST, port))
-        self.socket = tls.wrap_socket(self._plain, server_hostname=HOST) if tls else self._plain
+        try:
+            self._plain.settimeout(TIMEOUT_S)
+            if receive_buffer_bytes is not None:
+                self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            self._plain.connect((HOST, port))
+            self.socket = tls.wrap_socket(self._plain, server_hostname=HOST) if tls else self._plain
+        except OSError:
+            self._plain.close()
+            raise
+        # One reader for all responses: what it holds of the next one must not get lost.
+        self._reader = self.socket.makefile("rb")
 
     def head(self, method: str, path: str, headers: Mapping[str, str]) -> Self:
         """Sends the head of a request, exactly with these headers and a Host."""
@@ -83,17 +90,18 @@ class Wire:
 
     def read_head(self) -> bytes:
         """What comes up to and with the next empty line; less if the server closes."""
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = self.socket.recv(1)
-            if not byte:
-                break
-            head += byte
-        return head
+        lines = []
+        while lines[-1:] not in ([b"\r\n"], [b""]):
+            lines.append(self._reader.readline())
+        return b"".join(lines)
+
+    def read_exactly(self, size_bytes: int) -> bytes:
+        """The next bytes; fewer if the server closes."""
+        return self._reader.read(size_bytes)
 
     def answer(self, method: str = "PUT") -> Answer:
         """The next final response. OSError or http.client.HTTPException when there is none or it breaks off."""
-        response = http.client.HTTPResponse(self.socket, method=method)
+        response = http.client.HTTPResponse(_Source(self._reader), method=method)  # type: ignore[arg-type]
         response.begin()
         body = response.read()
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
@@ -101,7 +109,7 @@ class Wire:
     def is_closed_by_server(self) -> bool:
         """Whether the server ends the connection; whatever it still sends is dropped."""
         try:
-            while self.socket.recv(1 << 16):
+            while self._reader.read1(1 << 16):
                 continue
         except TimeoutError:
             return False
@@ -112,6 +120,11 @@ class Wire:
     def reset(self) -> None:
         """Ends the connection as a client does that was killed: with a reset, whatever is under way."""
         self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._reader.close()
         self.socket.close()
 
     def __enter__(self) -> Self:
@@ -120,4 +133,31 @@ class Wire:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.socket.close()
+        self.close()
+
+
+class _Source:
+    """What HTTPResponse takes for a socket; it may close its view of the reader as often as it likes."""
+
+    def __init__(self, reader: io.BufferedReader) -> None:
+        self._reader = reader
+
+    def makefile(self, _mode: str) -> "_View":
+        return _View(self._reader)
+
+
+class _View(io.BufferedIOBase):
+    def __init__(self, reader: io.BufferedReader) -> None:
+        self._reader = reader
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._reader.read(-1 if size is None else size)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._reader.read1(size)
+
+    def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        return self._reader.readline(-1 if size is None else size)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._reader.readinto(buffer)
