@@ -1,7 +1,9 @@
 """PATCH /v2/images/{image_id} (spec: images-api §8)."""
 
 import asyncio
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -295,6 +297,23 @@ async def test_racing_patches_all_survive(service: Service) -> None:  # D20
     shown = await service.show(image["id"])
     assert shown.keys() >= {f"p{number}" for number in range(12)}
     assert (shown["name"], shown["min_ram"]) == ("n", 5)
+
+
+class TestRequiredProperties:  # D19
+    @pytest.fixture
+    def settings(self, settings: Settings, tmp_path: Path) -> Settings:
+        file = tmp_path / "schema-image.json"
+        declared = {"team": {"type": "string", "enum": ["a", "b"]}}
+        file.write_text(json.dumps({"properties": declared, "required": ["team"]}))
+        return replace(settings, api=replace(settings.api, schema_image_file=file))
+
+    async def test_the_resulting_record_counts(self, service: Service) -> None:
+        image = await service.create(team="a")
+        assert (await patch(service, image, *SET_NAME)).status_code == 200
+        assert (await patch(service, image, put("/team", "b"))).status_code == 200
+        assert (await patch(service, image, put("/team", "c"))).status_code == 400
+        assert (await patch(service, image, drop("/team"))).status_code == 400
+        assert (await patch(service, image, drop("/team"), add("/team", "a"))).status_code == 200
 
 
 class TestQuotas:

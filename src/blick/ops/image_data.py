@@ -94,10 +94,6 @@ async def _receive(
             location = await writer.commit()
         recorded = Location(location.store, location.uri, _metadata(services, location))
         await services.database.write(uploads.finish, lease, recorded, digests, virtual_size, services.now())
-    except DataExists:
-        # What lies there is not ours to remove, and of our own bytes the writer leaves none.
-        await to_the_end(services.database.write(uploads.give_back, lease, services.now()))
-        raise
     except BaseException as error:
         if isinstance(error, BlickError):
             _log.info("upload to image %s refused: %s", image.id, error)
