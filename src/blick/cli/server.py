@@ -19,9 +19,8 @@ from blick.conf.log import set_up_logging
 from blick.conf.settings import ServerSettings, Settings
 from blick.model.errors import StartRefused
 
-# A worker that does not answer its supervisor for so long hangs, and is replaced. Not sooner: its transfers end with
-# it, and on a busy machine five seconds without an answer are nothing unusual.
-HANGS_AFTER_S = 60
+# A new worker has to be ready after so long for a reload to go on; on a busy machine a start may take a while.
+READY_AFTER_S = 60
 
 
 def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) -> None:
@@ -162,8 +161,8 @@ Stop with Ctrl-C."""
 
 def _serve(settings: Settings, listening: socket.socket) -> None:
     import uvicorn
-    from uvicorn.supervisors.multiprocess import Multiprocess
 
+    from blick.cli.supervisor import Supervisor
     from blick.http.server.protocol import protocol_class
 
     server = settings.server
@@ -179,7 +178,7 @@ def _serve(settings: Settings, listening: socket.socket) -> None:
         server_header=False,
         backlog=server.backlog,
         timeout_graceful_shutdown=server.grace_s,
-        timeout_worker_healthcheck=HANGS_AFTER_S,
+        timeout_worker_healthcheck=READY_AFTER_S,
         ssl_certfile=server.cert_file,
         ssl_keyfile=server.key_file,
         ssl_ca_certs=str(server.ca_file) if server.ca_file else None,
@@ -188,4 +187,4 @@ def _serve(settings: Settings, listening: socket.socket) -> None:
         if server.workers == 1:
             uvicorn.Server(config).run(sockets=[listening])
         else:
-            Multiprocess(config, sockets=[listening]).run()
+            Supervisor(config, [listening]).run()

@@ -37,8 +37,10 @@ class Line:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline_s: float | None = None
         self._action: Action | None = None
-        # Whoever waits for an empty write buffer (sendfile) or just for back-pressure waits for the same moment.
-        transport.set_write_buffer_limits(high=0)
+        if self.plain:
+            # Whoever waits for an empty write buffer (sendfile) or for back-pressure waits for the same moment.
+            # Under TLS, where nobody sends files, uvloop would take this limit for: never ready to be written to.
+            transport.set_write_buffer_limits(high=0)
 
     # Out
 

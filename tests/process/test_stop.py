@@ -1,0 +1,141 @@
+"""Stopping and reloading: what runs may finish within the grace, what does not leaves nothing behind."""
+
+import os
+import signal
+import threading
+from contextlib import suppress
+
+import httpx
+import psutil
+import pytest
+
+from tests.process.conftest import ServerFactory
+from tests.process.test_crashes import workers
+from tests.support.images_api import ImagesApi
+from tests.support.remains import leases, stored_files
+from tests.support.server import BlickServer
+from tests.support.waiting import eventually
+from tests.support.wire import Wire
+
+RAW = {"disk_format": "raw", "container_format": "bare"}
+MIB = 1 << 20
+IDLE_STOP_S = 8.0
+"""By when an idle service has to be gone; the field's scripts wait so long."""
+
+
+def log_in(server: BlickServer) -> ImagesApi:
+    return ImagesApi(server.url, server.clouds()["blick"]["auth"])
+
+
+def is_listening(server: BlickServer) -> bool:
+    with suppress(OSError), Wire(server.port):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]])
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once(
+    make_server: ServerFactory, arguments: list[str], signal_number: signal.Signals
+) -> None:
+    server = make_server(arguments=arguments).start()
+    processes = server.processes()
+    with log_in(server) as api, Wire(server.port):  # connections that are kept alive, or were never used
+        api.http.get("/v2/images")
+        server.process.send_signal(signal_number)
+        server.process.wait(timeout=IDLE_STOP_S)
+    _, alive = psutil.wait_procs(processes, timeout=IDLE_STOP_S)
+    assert alive == []
+    assert server.process.returncode in (0, -signal.SIGTERM)
+    assert "Traceback" not in server.log_text()
+    assert "Aborted" not in server.log_text()
+    assert not is_listening(server)
+
+
+def test_ctrl_c_at_a_terminal_reaches_all_processes_at_once(make_server: ServerFactory) -> None:
+    server = make_server(arguments=["--workers", "2"]).start()
+    eventually(lambda: len(workers(server)) == 2)
+    os.killpg(server.process.pid, signal.SIGINT)
+    server.process.wait(timeout=IDLE_STOP_S)
+    assert "Traceback" not in server.log_text()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]])
+def test_a_transfer_may_finish(make_server: ServerFactory, arguments: list[str]) -> None:
+    server = make_server(arguments=arguments).start()
+    with log_in(server) as api, Wire(server.port) as upload, Wire(server.port, receive_buffer_bytes=4096) as download:
+        sent, fetched = (api.create(name=name, **RAW)["id"] for name in ("sent", "fetched"))
+        data = os.urandom(16 * MIB)
+        assert api.http.put(
+            f"/v2/images/{fetched}/file", content=data, headers={"Content-Type": "application/octet-stream"}
+        ).is_success
+        download.head("GET", f"/v2/images/{fetched}/file", {"X-Auth-Token": api.token})
+        assert download.read_head().startswith(b"HTTP/1.1 200 ")
+        upload.upload_head(api.token, sent, content_length=str(2 * MIB)).send(bytes(MIB))
+        eventually(lambda: api.show(sent)["status"] == "saving")
+        server.process.terminate()
+        eventually(lambda: not is_listening(server), what="nobody new is let in")
+        assert upload.send(bytes(MIB)).answer().status == 204
+        assert download.read_exactly(len(data)) == data
+        server.process.wait(timeout=IDLE_STOP_S)
+    server.start()
+    with log_in(server) as api:
+        assert (api.show(sent)["status"], api.show(sent)["size"]) == ("active", 2 * MIB)
+    assert stored_files(server.data_dir) == sorted([sent, fetched])
+
+
+@pytest.mark.parametrize("workers_count", [1, 2])
+def test_a_transfer_that_does_not_finish_leaves_nothing(make_server: ServerFactory, workers_count: int) -> None:
+    server = make_server(arguments=["--workers", str(workers_count), "--grace", "1"]).start()
+    with log_in(server) as api, Wire(server.port) as upload:
+        image_id = api.create(name="unfinished", **RAW)["id"]
+        upload.upload_head(api.token, image_id, content_length=str(2 * MIB)).send(bytes(MIB))
+        eventually(lambda: api.show(image_id)["status"] == "saving")
+        server.process.terminate()
+        server.process.wait(timeout=60)
+        with suppress(OSError):
+            assert upload.answer().status >= 500
+    assert stored_files(server.data_dir) == []
+    assert leases(server.data_dir) == 0
+    assert "Traceback" not in server.log_text()
+    server.start()
+    with log_in(server) as api:
+        assert api.show(image_id)["status"] == "queued"
+
+
+def test_a_reload_replaces_the_workers_without_a_refused_request(make_server: ServerFactory) -> None:
+    server = make_server(arguments=["--workers", "2"]).start()
+    eventually(lambda: len(workers(server)) == 2)
+    before = {worker.pid for worker in workers(server)}
+    failures: list[BaseException | int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                status = httpx.get(f"{server.url}/healthcheck", timeout=60).status_code
+            except httpx.TransportError as error:
+                failures.append(error)
+            else:
+                failures.extend([status] if status != 200 else [])
+
+    asking = threading.Thread(target=ask)
+    with log_in(server) as api, Wire(server.port) as upload:
+        image_id = api.create(name="during a reload", **RAW)["id"]
+        upload.upload_head(api.token, image_id, content_length=str(2 * MIB)).send(bytes(MIB))
+        eventually(lambda: api.show(image_id)["status"] == "saving")
+        asking.start()
+        try:
+            server.process.send_signal(signal.SIGHUP)
+            eventually(lambda: not before >= {worker.pid for worker in workers(server)}, what="a new worker")
+            assert upload.send(bytes(MIB)).answer().status == 204
+            eventually(
+                lambda: len(now := {worker.pid for worker in workers(server)}) == 2 and not now & before,
+                what="only new workers",
+            )
+        finally:
+            stop.set()
+            asking.join()
+    assert failures == []
+    with log_in(server) as api:
+        assert api.show(image_id)["status"] == "active"
