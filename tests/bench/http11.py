@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 MIB = 1024 * 1024
-RECEIVE_BYTES = MIB  # one buffer per connection, reused: the client never keeps what it receives
+RECEIVE_BYTES = 64 * 1024  # what the field's clients read at once
 HEAD_LIMIT_BYTES = 64 * 1024
 TIMEOUT_S = 600
 

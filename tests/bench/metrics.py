@@ -20,6 +20,7 @@ from tests.bench import client, procfs
 from tests.bench.dataset import Shape, fill
 from tests.bench.http11 import MIB, Connection
 from tests.bench.install import random_data
+from tests.bench.placement import apart
 from tests.bench.servers import Server
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ class Scale:
     slow_lists: int = 40
 
 
-QUICK = Scale(transfer_bytes=128 * MIB, download_repeat=2, request_limit_s=1.0, slow_upload_s=3.0, slow_lists=12)
+QUICK = Scale(transfer_bytes=128 * MIB, download_repeat=8, request_limit_s=1.0, slow_upload_s=3.0, slow_lists=12)
 
 
 @dataclass(slots=True)
@@ -205,7 +206,9 @@ def download(bench: Bench, subject: str, paths: State, *, streams: int, range_by
         "repeat": bench.scale.download_repeat,
         "range_bytes": range_bytes,
     }
-    return costs(bench.servers[subject], job)
+    server = bench.servers[subject]
+    with apart(server.root_pid):
+        return costs(server, job)
 
 
 @contextmanager
