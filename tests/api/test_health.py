@@ -14,13 +14,13 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     return replace(settings, api=replace(settings.api, healthcheck_disable_file=tmp_path / "down"))
 
 
-@pytest.mark.parametrize("path", ["/healthcheck", "/healthcheck/", "/healthcheck/deep/down"])
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-async def test_ok_for_anyone(service: Service, path: str, method: str) -> None:
-    response = await service.call("anonymous", method, path)
-    assert response.status_code == 200
-    assert response.text == "OK"
-    assert response.headers["content-type"].startswith("text/plain")
+async def test_ok_for_anyone(service: Service) -> None:
+    for path in ("/healthcheck", "/healthcheck/", "/healthcheck/deep/down"):
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            response = await service.call("anonymous", method, path)
+            assert response.status_code == 200, (method, path)
+            assert response.text == "OK"
+            assert response.headers["content-type"].startswith("text/plain")
 
 
 async def test_shapes(service: Service) -> None:

@@ -44,10 +44,10 @@ async def test_version_document(service: Service, path: str, status: int) -> Non
     assert {version["links"][0]["href"] for version in versions} == {"http://images.test/v2/"}
 
 
-@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "PATCH", "HEAD"])
-async def test_any_method_discovers(service: Service, method: str) -> None:
-    assert (await service.call("anonymous", method, "/")).status_code == 300
-    assert (await service.call("anonymous", method, "/versions")).status_code == 200
+async def test_any_method_discovers(service: Service) -> None:
+    for method in ("POST", "DELETE", "PUT", "PATCH", "HEAD"):
+        assert (await service.call("anonymous", method, "/")).status_code == 300, method
+        assert (await service.call("anonymous", method, "/versions")).status_code == 200, method
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ async def test_links_leave_out_the_schemes_own_port(service: Service, host: str,
     assert document["versions"][0]["links"][0]["href"] == href
 
 
-@pytest.mark.parametrize("version", ["v2", *[name for name in PLAIN if name != "v2.15"], "v2.15"])
-async def test_every_alias_leads_to_v2(service: Service, version: str) -> None:
+async def test_every_alias_leads_to_v2(service: Service) -> None:
     image = await service.create()
-    response = await service.call("owner", "GET", f"/{version}/images/{image['id']}")
-    assert response.status_code == 200
-    assert response.json()["self"] == f"/v2/images/{image['id']}"
+    for version in ("v2", *PLAIN):
+        response = await service.call("owner", "GET", f"/{version}/images/{image['id']}")
+        assert response.status_code == 200, version
+        assert response.json()["self"] == f"/v2/images/{image['id']}"
 
 
 async def test_accept_names_the_version(service: Service) -> None:
