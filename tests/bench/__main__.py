@@ -28,14 +28,16 @@ KIB_PER_GIB = 1024 * 1024
 FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
 SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
-whole process tree; during downloads the client has one processor and the server the others. The targets of the metadata requests are judged by CPU, because the wall time holds the
-client's share. The hash floor is MD5, SHA-512 and a file write side by side over data in memory; its second figure
-holds the fsync that a crash-safe upload needs as well."""
+whole process tree; during downloads the client has one processor and the server the others. The targets of the
+metadata requests are judged by CPU, because the wall time holds the client's share. The hash floor is MD5, SHA-512
+and a file write side by side over data in memory; its second figure holds the fsync that a crash-safe upload needs
+as well."""
 
 
 def main() -> int:
     """Returns the exit code: 0 unless something failed to run; speed never fails a run."""
-    signal.signal(signal.SIGTERM, _interrupted)
+    for stop in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a shell's background otherwise
+        signal.signal(stop, _interrupted)
     options = _options()
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
