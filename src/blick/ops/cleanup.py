@@ -19,7 +19,9 @@ _log = logging.getLogger(__name__)
 # loses its uploads. Well under the minute within which an interrupted image is promised to be queued again.
 LEASE_TTL_MS = 30_000
 LEASE_RENEWAL_S = 10.0
-CLAIM_MS = 60_000
+# How long a deletion is its claimer's alone. Short, so that what a killed process had claimed is soon done by another;
+# that both try does no harm.
+CLAIM_MS = 15_000
 _BATCH = 100
 _LONGEST_WAIT_MS = 3_600_000
 
@@ -95,10 +97,9 @@ async def abandon(services: Services, lease: Lease, *, left_bytes: bool = True) 
 
 async def work_off_deletes(services: Services) -> int:
     """Try every deletion whose time has come; gives how many succeeded."""
-    now_ms = services.now_ms()
     removed = 0
-    for entry in await services.database.read(outbox.due, now_ms, _BATCH):
-        if await services.database.write(outbox.claim, entry, now_ms + CLAIM_MS):
+    for entry in await services.database.read(outbox.due, services.now_ms(), _BATCH):
+        if await services.database.write(outbox.claim, entry, services.now_ms() + CLAIM_MS):
             removed += await remove_bytes(services, entry)
     return removed
 
