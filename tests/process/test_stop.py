@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -11,6 +12,7 @@ import pytest
 
 from tests.process.conftest import ServerFactory
 from tests.process.test_crashes import workers
+from tests.support.config_file import configured_server
 from tests.support.images_api import ImagesApi
 from tests.support.remains import leases, stored_files
 from tests.support.server import BlickServer
@@ -52,8 +54,13 @@ def test_an_idle_server_ends_at_once(
     assert not is_listening(server)
 
 
-def test_ctrl_c_at_a_terminal_reaches_all_processes_at_once(make_server: ServerFactory) -> None:
-    server = make_server(arguments=["--workers", "2"]).start()
+@pytest.mark.parametrize("ready", [True, False])
+def test_ctrl_c_at_a_terminal_reaches_all_processes_at_once(make_server: ServerFactory, ready: bool) -> None:
+    server = make_server(arguments=["--workers", "2"])
+    if ready:
+        server.start()
+    else:
+        server.launch()
     eventually(lambda: len(workers(server)) == 2)
     os.killpg(server.process.pid, signal.SIGINT)
     server.process.wait(timeout=IDLE_STOP_S)
@@ -103,8 +110,16 @@ def test_a_transfer_that_does_not_finish_leaves_nothing(make_server: ServerFacto
         assert api.show(image_id)["status"] == "queued"
 
 
-def test_a_reload_replaces_the_workers_without_a_refused_request(make_server: ServerFactory) -> None:
-    server = make_server(arguments=["--workers", "2"]).start()
+def test_a_reload_replaces_the_workers_without_a_refused_request(tmp_path: Path) -> None:
+    server = configured_server(tmp_path, {"DEFAULT": {"workers": 2}})
+    try:
+        server.start()
+        _reload_under_way(server)
+    finally:
+        server.kill_all()
+
+
+def _reload_under_way(server: BlickServer) -> None:
     eventually(lambda: len(workers(server)) == 2)
     before = {worker.pid for worker in workers(server)}
     failures: list[BaseException | int] = []
@@ -120,7 +135,7 @@ def test_a_reload_replaces_the_workers_without_a_refused_request(make_server: Se
                 failures.extend([status] if status != 200 else [])
 
     asking = threading.Thread(target=ask)
-    with log_in(server) as api, Wire(server.port) as upload:
+    with ImagesApi(server.url, None) as api, Wire(server.port) as upload:
         image_id = api.create(name="during a reload", **RAW)["id"]
         upload.upload_head(api.token, image_id, content_length=str(2 * MIB)).send(bytes(MIB))
         eventually(lambda: api.show(image_id)["status"] == "saving")
@@ -137,5 +152,61 @@ def test_a_reload_replaces_the_workers_without_a_refused_request(make_server: Se
             stop.set()
             asking.join()
     assert failures == []
-    with log_in(server) as api:
+    with ImagesApi(server.url, None) as api:
         assert api.show(image_id)["status"] == "active"
+
+
+def test_a_hangup_ends_a_standalone_server_in_order(make_server: ServerFactory) -> None:
+    server = make_server().start()
+    with log_in(server) as api, Wire(server.port) as upload:
+        image_id = api.create(name="at the end", **RAW)["id"]
+        upload.upload_head(api.token, image_id, content_length=str(2 * MIB)).send(bytes(MIB))
+        eventually(lambda: api.show(image_id)["status"] == "saving")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: not is_listening(server))
+        assert upload.send(bytes(MIB)).answer().status == 204
+        server.process.wait(timeout=60)
+    assert stored_files(server.data_dir) == [image_id]
+
+
+def test_a_hangup_leaves_a_configured_server_of_one_process_alone(tmp_path: Path) -> None:
+    server = configured_server(tmp_path)
+    try:
+        server.start()
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "SIGHUP" in server.log_text())
+        assert server.is_healthy()
+    finally:
+        server.kill_all()
+
+
+def test_a_reload_reads_the_configuration_again(tmp_path: Path) -> None:
+    server = configured_server(tmp_path, {"DEFAULT": {"workers": 2, "image_size_cap": 10}})
+    file = tmp_path / "glance-api.conf"
+    try:
+        server.start()
+        with ImagesApi(server.url, None) as api:
+            image_id = api.create(name="large", **RAW)["id"]
+            assert put(api, image_id, b"12345678901234567890") == 413
+            before = {worker.pid for worker in workers(server)}
+
+            file.write_text(file.read_text().replace("image_size_cap = 10", "image_size_cap = ten"))
+            server.process.send_signal(signal.SIGHUP)
+            eventually(lambda: "not reloaded: DEFAULT.image_size_cap" in server.log_text())
+            assert {worker.pid for worker in workers(server)} == before
+
+            file.write_text(file.read_text().replace("image_size_cap = ten", "image_size_cap = 100"))
+            server.process.send_signal(signal.SIGHUP)
+            eventually(
+                lambda: len(now := {worker.pid for worker in workers(server)}) == 2 and not now & before,
+                what="only new workers",
+            )
+        with ImagesApi(server.url, None) as api:
+            assert put(api, image_id, b"12345678901234567890") == 204
+    finally:
+        server.kill_all()
+
+
+def put(api: ImagesApi, image_id: str, data: bytes) -> int:
+    headers = {"Content-Type": "application/octet-stream"}
+    return api.http.put(f"/v2/images/{image_id}/file", content=data, headers=headers).status_code

@@ -1,6 +1,5 @@
 """Running the service: from nothing (standalone) or from Glance's configuration files."""
 
-import contextlib
 import fcntl
 import os
 import socket
@@ -14,13 +13,11 @@ from typing import Any, TextIO
 import click
 
 from blick import boot
+from blick.cli import processes
 from blick.conf import load
 from blick.conf.log import set_up_logging
 from blick.conf.settings import ServerSettings, Settings
 from blick.model.errors import StartRefused
-
-# A new worker has to be ready after so long for a reload to go on; on a busy machine a start may take a while.
-READY_AFTER_S = 60
 
 
 def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) -> None:
@@ -42,7 +39,7 @@ def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) 
     boot.first_start(settings, data_dir, url)
     _greet(data_dir, url)
     with lock:
-        _serve(settings, listening)
+        processes.serve(settings, listening)
 
 
 def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], *, debug: bool) -> None:
@@ -50,7 +47,22 @@ def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Map
     found = files or (() if folders else load.default_files("glance-api"))
     if not found and not folders:
         raise StartRefused("No configuration file found. Name one with --config-file.")
-    loaded = load.load(found, folders, os.environ)
+    settings = _read(found, folders, listener, debug=debug)
+    listening = _listen(settings.server)
+    boot.prepare(settings)
+    click.echo(f"Blick serves on {_reachable(settings.server)}", err=True)
+
+    def reread() -> Settings:
+        again = _read(found, folders, listener, debug=debug)
+        boot.prepare(again)
+        return again
+
+    processes.serve(settings, listening, reread)
+
+
+def _read(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], *, debug: bool) -> Settings:
+    """Settings of configuration files, checked; says what there is to say about them. Raises StartRefused."""
+    loaded = load.load(files, folders, os.environ)
     settings = _with_listener(loaded.settings, listener, debug=debug)
     set_up_logging(settings.log)
     for finding in loaded.findings:
@@ -58,15 +70,14 @@ def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Map
             click.echo(f"warning: {finding}", err=True)
     boot.require_safe_listener(settings)
     _require_certificate(settings.server)
-    listening = _listen(settings.server)
-    boot.prepare(settings)
-    click.echo(f"Blick serves on {_reachable(settings.server)}", err=True)
-    _serve(settings, listening)
+    return settings
 
 
 def _with_listener(settings: Settings, listener: Mapping[str, Any], *, debug: bool) -> Settings:
     names = {"host": "bind_host", "port": "bind_port"}
-    given = {names.get(name, name): value for name, value in listener.items() if value not in (None, False)}
+    given = {
+        names.get(name, name): value for name, value in listener.items() if value is not None and value is not False
+    }
     log = replace(settings.log, debug=settings.log.debug or debug)
     return replace(settings, server=replace(settings.server, **given), log=log)
 
@@ -157,34 +168,3 @@ Try, in another terminal:
 
 Stop with Ctrl-C."""
     )
-
-
-def _serve(settings: Settings, listening: socket.socket) -> None:
-    import uvicorn
-
-    from blick.cli.supervisor import Supervisor
-    from blick.http.server.protocol import protocol_class
-
-    server = settings.server
-    config = uvicorn.Config(
-        boot.WorkerApp(settings),
-        http=protocol_class(boot.protocol_limits(settings)),
-        ws="none",
-        loop="uvloop",
-        lifespan="on",
-        workers=server.workers,
-        log_config=None,
-        access_log=settings.log.debug,
-        server_header=False,
-        backlog=server.backlog,
-        timeout_graceful_shutdown=server.grace_s,
-        timeout_worker_healthcheck=READY_AFTER_S,
-        ssl_certfile=server.cert_file,
-        ssl_keyfile=server.key_file,
-        ssl_ca_certs=str(server.ca_file) if server.ca_file else None,
-    )
-    with contextlib.suppress(KeyboardInterrupt):  # it has been stopped properly by then
-        if server.workers == 1:
-            uvicorn.Server(config).run(sockets=[listening])
-        else:
-            Supervisor(config, [listening]).run()
