@@ -33,6 +33,10 @@ _UNREADABLE = (
 )
 
 
+_MOST_OUTCOMES = 4096
+_MISSING = object()  # a rule tells an absent key from one that is null
+
+
 class Enforcer:
     """The rules in force. One per process; all methods are for the event loop's thread."""
 
@@ -51,6 +55,7 @@ class Enforcer:
         self._oslo.suppress_default_change_warnings = True
         self._oslo.register_defaults(list_rules())
         self._keys: dict[str, frozenset[str] | None] = {}
+        self._outcomes: dict[tuple[Any, ...], bool] = {}
         self._seen = self._stamps()
         try:
             self._read()
@@ -71,12 +76,21 @@ class Enforcer:
 
     def is_admin(self, context: RequestContext) -> bool:
         """The outcome of `context_is_admin` for the caller, who is also the target."""
-        credentials = _credentials(context)
-        return bool(self._oslo.enforce("context_is_admin", credentials, credentials))
+        return self.allows("context_is_admin", context, _credentials(context))
 
     def allows(self, rule: str, context: RequestContext, target: Mapping[str, Any]) -> bool:
-        """Does `rule` let this caller act on `target`?"""
-        return bool(self._oslo.enforce(rule, dict(target), _credentials(context)))
+        """Does `rule` let this caller act on `target`? Remembered by everything that the rule looks at."""
+        keys = self._looked_at(rule)
+        if keys is None or "tags" in keys:
+            return bool(self._oslo.enforce(rule, dict(target), _credentials(context)))
+        asked = (rule, _who(context), tuple([target.get(key, _MISSING) for key in keys]))
+        outcome = self._outcomes.get(asked)
+        if outcome is None:
+            outcome = bool(self._oslo.enforce(rule, dict(target), _credentials(context)))
+            if len(self._outcomes) >= _MOST_OUTCOMES:
+                self._outcomes.clear()
+            self._outcomes[asked] = outcome
+        return outcome
 
     def require(self, rule: str, context: RequestContext, target: Mapping[str, Any]) -> None:
         """Raises Forbidden if `rule` does not let the caller act on `target`."""
@@ -94,11 +108,11 @@ class Enforcer:
 
     def visible(self, context: RequestContext, found: Iterable[Image]) -> list[Image]:
         """Those of `found` that pass `get_image`; asked once per distinct outcome, not per image."""
-        keys = self._target_keys("get_image")
+        keys = self._looked_at("get_image")
         outcomes: dict[tuple[Any, ...], bool] = {}
         passed: list[Image] = []
         for image in found:
-            if keys is None:
+            if keys is None or not keys <= _ATTRIBUTES.keys():
                 outcome = self.allows("get_image", context, image_target(image))
             else:
                 values = tuple([_ATTRIBUTES[key](image) for key in keys])
@@ -109,11 +123,10 @@ class Enforcer:
                 passed.append(image)
         return passed
 
-    def _target_keys(self, rule: str) -> frozenset[str] | None:
-        """Which attributes of an image `rule` looks at; None if that cannot be told or is not worth telling."""
+    def _looked_at(self, rule: str) -> frozenset[str] | None:
+        """Which keys of its target `rule` looks at; None if that cannot be told, as with a remote check."""
         if rule not in self._keys:
-            keys = _mentioned(self._oslo.rules.get(rule), self._oslo.rules, frozenset())
-            self._keys[rule] = keys if keys is not None and keys <= _ATTRIBUTES.keys() else None
+            self._keys[rule] = _mentioned(self._oslo.rules.get(rule), self._oslo.rules, frozenset())
         return self._keys[rule]
 
     def _read(self) -> None:
@@ -137,6 +150,7 @@ class Enforcer:
         finally:
             self._oslo.use_conf = False  # from here on `enforce` does not look at files by itself
         self._keys.clear()
+        self._outcomes.clear()
 
     def _stamps(self) -> tuple[tuple[str, int, int], ...]:
         """Name, size and time of each policy file that exists."""
@@ -203,6 +217,22 @@ _ATTRIBUTES: dict[str, Any] = {
     "visibility": lambda image: image.visibility,
     "status": lambda image: image.status,
 }
+
+
+def _who(context: RequestContext) -> tuple[Any, ...]:
+    """Everything of a caller that rules can see, as `_credentials` has it."""
+    return (
+        context.user_id,
+        context.project_id,
+        context.roles,
+        context.service_roles,
+        context.is_admin,
+        context.user_domain_id,
+        context.project_domain_id,
+        context.domain_id,
+        context.system_scope,
+        context.read_only,
+    )
 
 
 def _credentials(context: RequestContext) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from blick.conf.settings import PolicySettings
 from blick.model.context import RequestContext
 from blick.model.errors import StartRefused
+from blick.policy import enforcer as enforcer_module
 from blick.policy.enforcer import Enforcer
 
 MEMBER = RequestContext("req-1", user_id="u", project_id="p", roles=frozenset({"member", "reader"}))
@@ -66,3 +67,35 @@ def test_a_broken_file_refuses_the_start_and_names_the_option(tmp_path: Path) ->
     (tmp_path / "policy.yaml").write_text("delete_image: [unclosed")
     with pytest.raises(StartRefused, match="policy_file"):
         Enforcer(PolicySettings(policy_file=tmp_path / "policy.yaml"))
+
+
+def test_what_is_remembered_is_told_apart_by_all_that_the_rule_sees(tmp_path: Path) -> None:
+    rules = enforcer(
+        tmp_path,
+        delete_image="role:member and project_id:%(owner)s and 'blue':%(colour)s",
+        upload_image="user_id:%(user)s",
+    )
+    mine = {"owner": "p", "colour": "blue"}
+    stranger = RequestContext("req-2", user_id="u", project_id="q", roles=frozenset({"member"}))
+    reader = RequestContext("req-3", user_id="u", project_id="p", roles=frozenset({"reader"}))
+    for _ in range(2):
+        assert rules.allows("delete_image", MEMBER, mine)
+        assert not rules.allows("delete_image", MEMBER, {"owner": "p", "colour": "red"})
+        assert not rules.allows("delete_image", MEMBER, {"owner": "p"})
+        assert not rules.allows("delete_image", stranger, mine)
+        assert not rules.allows("delete_image", reader, mine)
+        assert rules.allows("upload_image", MEMBER, {"user": "u"})
+        assert not rules.allows("upload_image", MEMBER, {"user": "v"})
+
+
+def test_nothing_is_remembered_across_a_change_of_the_file(tmp_path: Path) -> None:
+    rules = enforcer(tmp_path, delete_image="@")
+    assert rules.allows("delete_image", MEMBER, {"project_id": "x"})
+    (tmp_path / "policy.yaml").write_text(json.dumps({"delete_image": "role:nobody-has-this"}))
+    rules.refresh()
+    assert not rules.allows("delete_image", MEMBER, {"project_id": "x"})
+
+
+def test_every_credential_that_rules_see_tells_callers_apart() -> None:
+    seen = set(enforcer_module._credentials(MEMBER)) - {"tenant"}  # another name of project_id
+    assert len(seen) == len(enforcer_module._who(MEMBER))
