@@ -42,10 +42,11 @@ def main() -> int:
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     results = Results()
+    load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
     with _bench(options.servers, QUICK if options.quick else Scale(), options.folder) as bench:
         for metric in metrics:
             _measure(bench, metric, rounds, results)
-        results.notes = [f"{note} ({count} times)" for note, count in sorted(Counter(bench.notes).items())]
+        results.notes = [load, *(f"{note} ({count} times)" for note, count in sorted(Counter(bench.notes).items()))]
     title = f"{datetime.now(UTC):%Y-%m-%d}, {rounds} round{'s' * (rounds > 1)}{', quick' * options.quick}"
     print(_plain(title, metrics, results))
     if options.markdown:

@@ -259,12 +259,13 @@ def _percentiles(when: str, latencies_s: list[float]) -> Figures:
 
 
 def memory(bench: Bench, subject: str, state: State) -> Figures:
-    """MiB of a server just started and used a little, and what each of four transfers at once adds at its peak."""
+    """MiB of a server just started, after a little use, and what each of four transfers at once adds at its peak."""
     server = bench.servers[subject]
     server.stop()
     server.start()
-    _use_a_little(bench, server)
     idle = procfs.resident_bytes(server.root_pid)
+    _use_a_little(bench, server)
+    used = procfs.resident_bytes(server.root_pid)
     size_bytes = bench.scale.transfer_bytes // MANY_STREAMS
     job = {"port": server.port, "data": str(bench.data), "size_bytes": size_bytes}
     job |= {"chunk_bytes": None, "range_bytes": None, "repeat": 1}
@@ -334,6 +335,7 @@ LATENCY_UNITS = {
 }
 MEMORY_UNITS = {
     "worker": "MiB, largest process, idle",
+    "worker_used": "MiB, largest process, after a little use",
     "tree": "MiB, all processes, idle",
     "upload": "MiB per upload of four",
     "download": "MiB per download of four",
