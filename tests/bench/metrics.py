@@ -278,7 +278,8 @@ def memory(bench: Bench, subject: str, state: State) -> Figures:
         }
 
     figures = with_new_images(bench, subject, MANY_STREAMS, transfers)
-    return {"worker": max(idle) / MIB, "tree": sum(idle) / MIB, **figures}
+    sizes = {"worker": max(idle), "worker_used": max(used), "tree": sum(idle)}
+    return {**{name: size / MIB for name, size in sizes.items()}, **figures}
 
 
 def _use_a_little(bench: Bench, server: Server) -> None:
