@@ -51,7 +51,10 @@ def uploads_under_way(server: BlickServer, api: ImagesApi, ids: Sequence[str]) -
                 wire.upload_head(api.token, image_id, content_length=str(64 * MIB)).send(os.urandom(2 * MIB))
             else:
                 wire.upload_head(api.token, image_id, transfer_encoding="chunked").chunk(os.urandom(2 * MIB))
-        eventually(lambda: statuses(api, ids) == {"saving"}, what="every upload has begun")
+        eventually(
+            lambda: statuses(api, ids) == {"saving"},
+            what=lambda: f"every upload has begun: {statuses(api, ids)}\n{server.log_text()[-8000:]}",
+        )
         eventually(lambda: len(stored_files(server.data_dir)) == len(ids), what="partial files of every upload")
         yield wires
 
