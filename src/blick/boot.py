@@ -250,7 +250,10 @@ def _end_with_parent() -> None:
 @contextlib.asynccontextmanager
 async def _housekeeping(services: Services) -> AsyncIterator[None]:
     """Leases, left-overs, deletions and keys, for as long as the worker lives."""
-    tasks = [asyncio.create_task(cleanup.run_forever(services), name="housekeeping")]
+    tasks = [
+        asyncio.create_task(cleanup.renew_forever(services), name="leases"),
+        asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
+    ]
     if services.settings.identity.kind == "standalone":
         tasks.append(asyncio.create_task(_renew_signing_keys(services), name="signing keys"))
     try:

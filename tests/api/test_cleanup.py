@@ -1,10 +1,13 @@
 """What a process leaves behind when it dies in the middle of an upload (spec: addendum; design: crash safety)."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, insert
 
 from blick.db import uploads
+from blick.db.tables import location_deletes
 from blick.db.uploads import Lease
 from blick.ops import cleanup
 from blick.stores.file_partial import partial_name
@@ -85,3 +88,20 @@ async def test_new_data_waits_for_the_cleaning_up(service: Service) -> None:
     path = f"/v2/images/{image_id}/file"
     assert (await service.call("owner", "PUT", path, content=b"data", headers=OCTETS)).status_code == 409
     assert (await service.call("owner", "GET", path)).status_code == 204
+
+
+async def test_no_unforeseen_error_ends_the_housekeeping(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    def spoil(connection: Connection) -> None:
+        values = {"image_id": "x", "uri": "file:///x", "meta_data": "no JSON", "attempts": 1, "not_before_ms": 0}
+        connection.execute(insert(location_deletes), values)
+
+    await service.services.database.write(spoil)
+    task = asyncio.create_task(cleanup.run_forever(service.services))
+    try:
+        while "housekeeping failed and will try again" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert not task.done()
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

@@ -27,22 +27,45 @@ _LONGEST_WAIT_MS = 3_600_000
 
 
 async def run_forever(services: Services) -> None:
-    """Renew this process's leases, take over dead ones, work off deletions; until cancelled.
+    """Take over dead uploads and work off deletions; until cancelled.
 
-    Errors are logged and the next round tries again: a database that is away must not end the housekeeping.
+    Whatever goes wrong is logged and the next round tries again: nothing may end the housekeeping.
     """
     while True:
         try:
             await one_round(services)
         except BlickError as error:
             _log.warning("housekeeping will try again: %s", error)
+        except Exception:
+            _log.exception("housekeeping failed and will try again")
         await asyncio.sleep(LEASE_RENEWAL_S)
+
+
+async def renew_forever(services: Services) -> None:
+    """Keep this process's leases alive; until cancelled.
+
+    Apart from the rest of the housekeeping: a slow store must not let the leases of running uploads lapse, or a
+    neighbour would remove the bytes that they are just sending.
+    """
+    while True:
+        try:
+            await renew_leases(services)
+        except BlickError as error:
+            _log.warning("the leases of running uploads will be renewed again: %s", error)
+        except Exception:
+            _log.exception("renewing the leases of running uploads failed and will be tried again")
+        await asyncio.sleep(LEASE_RENEWAL_S)
+
+
+async def renew_leases(services: Services) -> None:
+    """Keep the leases of this process's uploads for another while. Raises ServiceUnavailable."""
+    tokens = tuple(services.running_uploads)
+    await services.database.write(uploads.renew, tokens, services.now_ms() + LEASE_TTL_MS)
 
 
 async def one_round(services: Services) -> None:
     """One pass over everything. Raises ServiceUnavailable if the database does not answer."""
-    tokens = tuple(services.running_uploads)
-    await services.database.write(uploads.renew, tokens, services.now_ms() + LEASE_TTL_MS)
+    await renew_leases(services)
     await take_over_dead_uploads(services)
     await work_off_deletes(services)
 
