@@ -65,6 +65,7 @@ def prepare(settings: Settings) -> None:
     Raises StartRefused with a text for the operator.
     """
     require_safe_listener(settings)
+    _require_enforceable(settings)
     database = open_database(settings.database)
     try:
         ensure_current(database)
@@ -73,6 +74,15 @@ def prepare(settings: Settings) -> None:
     Enforcer(settings.policy)
     _image_schema(settings)
     open_stores(settings.stores)
+
+
+def _require_enforceable(settings: Settings) -> None:
+    """An operator who protects something must not be served as if it were protected."""
+    if settings.policy.property_protection_file is not None:
+        raise StartRefused(
+            "DEFAULT.property_protection_file: this release does not enforce property protections, so everybody could "
+            "read and write the properties that the file protects. Remove the option only if that is acceptable."
+        )
 
 
 def start(settings: Settings) -> Running:

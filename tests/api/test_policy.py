@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from blick import boot
 from blick.conf.settings import PolicySettings, Settings
 from blick.model.context import RequestContext
 from blick.model.errors import StartRefused
@@ -185,3 +186,9 @@ class TestStart:
         admin = RequestContext("req-1", "u", "p", roles=frozenset({"admin"}))
         assert enforcer.is_admin(admin)
         assert not enforcer.is_admin(replace(admin, roles=frozenset({"member"})))
+
+
+def test_protections_that_nobody_would_enforce_refuse_the_start(settings: Settings, tmp_path: Path) -> None:
+    protected = replace(settings.policy, property_protection_file=tmp_path / "protections.conf")
+    with pytest.raises(StartRefused, match="property_protection_file"):
+        boot.prepare(replace(settings, policy=protected))

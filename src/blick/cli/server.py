@@ -66,7 +66,7 @@ def _read(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str,
     settings = _with_listener(loaded.settings, listener, debug=debug)
     set_up_logging(settings.log)
     for finding in loaded.findings:
-        if finding.level == "warning":
+        if finding.level == "warning" or finding.kind == "not-yet":
             click.echo(f"warning: {finding}", err=True)
     boot.require_safe_listener(settings)
     _require_certificate(settings.server)
