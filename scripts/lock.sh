@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "${PYTHON:-python3}" -m venv "$scratch"
-"$scratch/bin/python" -m pip install --quiet --disable-pip-version-check '.[client,test]' 'setuptools>=77'
+"$scratch/bin/python" -m pip install --quiet --disable-pip-version-check '.[all,client,test]' 'setuptools>=77'
 {
   echo "# Made by make lock. What is installed into .venv; pyproject.toml says what is asked for."
   "$scratch/bin/python" -m pip freeze --all --exclude blick --exclude pip
