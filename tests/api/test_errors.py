@@ -42,6 +42,21 @@ async def test_json_shape(service: Service, accept: str) -> None:
     assert response.json() == {"message": TEXT, "code": "404 Not Found", "title": "Not Found"}
 
 
+async def test_some_answers_say_something_general_first(service: Service) -> None:
+    plain, page, document = [
+        await service.call("owner", "PUT", UNKNOWN, headers={"accept": accept})
+        for accept in ("text/plain", "*/*", "application/json")
+    ]
+    said = "The method PUT is not allowed for this resource."
+    assert plain.text == f"405 Method Not Allowed\n\n{said} \n\n "
+    assert f"<h1>405 Method Not Allowed</h1>\n  {said}\n<br /><br />\n\n </body>" in page.text
+    assert document.json()["message"] == said
+    text = {"accept": "text/plain", "content-type": "text/plain"}
+    refused = await service.call("owner", "PUT", f"{UNKNOWN}/file", headers=text, content=b"x")
+    assert refused.text.startswith("415 Unsupported Media Type\n\nThe request media type is not supported by this")
+    assert refused.text.endswith(" \n\n The request body must be of type application/octet-stream.")
+
+
 async def test_markup_of_the_caller_is_escaped(service: Service) -> None:
     response = await service.call("owner", "GET", "/v2/images/<script>", headers={"accept": "text/html"})
     assert response.status_code == 404

@@ -162,8 +162,10 @@ class App:
             match, child = matcher.matches(probe)
             if match is not Match.NONE:
                 call = route.calls.get(method)
+                if call is None and route.is_known_to_others:
+                    return _not_allowed(method, route, accept)
                 if call is None:
-                    return _not_allowed(route, accept)
+                    break
                 return call, child["path_params"]
         if method not in _VERBS:
             return errors.answer(501, "The server does not know this method.", accept)
@@ -208,9 +210,9 @@ class _Tail:
         await self._send(message)
 
 
-def _not_allowed(route: Route, accept: str) -> Response:
-    text = "The method is not allowed for this resource."
-    return errors.answer(405, text, accept, {"allow": ", ".join(route.calls)})
+def _not_allowed(method: str, route: Route, accept: str) -> Response:
+    generic = f"The method {method} is not allowed for this resource."
+    return errors.answer(405, "", accept, {"allow": ", ".join(route.calls)}, generic=generic)
 
 
 def _request_id(headers: Mapping[str, str], longest: int) -> str:

@@ -63,6 +63,14 @@ REASON: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 
+# Answers of these kinds say something general first and then, as a detail, what it is here (spec: images-api §1.3).
+_GENERIC: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        415: "The request media type is not supported by this server.",
+        416: "The Range requested is not available.",
+    }
+)
+
 _INTERNAL = "The server has either erred or is incapable of performing the requested operation."
 
 
@@ -73,7 +81,8 @@ def status_of(error: errors.BlickError) -> int:
 
 def from_error(error: errors.BlickError, accept: str) -> Response:
     """The answer to a request that ended in `error`."""
-    response = answer(status_of(error), str(error), accept)
+    status = status_of(error)
+    response = answer(status, str(error), accept, generic=_GENERIC.get(status))
     if isinstance(error, errors.UnsupportedMediaType) and error.accept_patch:
         response.headers["accept-patch"] = ", ".join(error.accept_patch)
     if isinstance(error, errors.RangeNotSatisfiable) and error.size_bytes is not None:
@@ -88,20 +97,34 @@ def internal(accept: str) -> Response:
     return answer(500, _INTERNAL, accept)
 
 
-def answer(status: int, text: str, accept: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error answer in the shape that `accept` (the header's value, "" if absent) asks for."""
+def answer(
+    status: int, text: str, accept: str, headers: Mapping[str, str] | None = None, *, generic: str | None = None
+) -> Response:
+    """An error answer in the shape that `accept` (the header's value, "" if absent) asks for.
+
+    With a `generic` sentence `text` is its detail, and may be empty.
+    """
     title = f"{status} {REASON[status]}"
     shape = _shape(accept)
     if shape == "json":
-        body = msgspec.json.encode({"message": text, "code": title, "title": REASON[status]})
+        message = " ".join(part for part in (generic, text) if part)
+        body = msgspec.json.encode({"message": message, "code": title, "title": REASON[status]})
         return Response(body, status, headers, "application/json")
     if shape == "html":
+        said = _html(text, generic)
         page = (
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
-            f"  {html.escape(text)}<br /><br />\n\n\n\n </body>\n</html>"
+            f"  {said}\n </body>\n</html>"
         )
         return Response(_utf8(page), status, headers, "text/html; charset=UTF-8")
-    return Response(_utf8(f"{title}\n\n{text}\n\n   "), status, headers, "text/plain; charset=UTF-8")
+    said = f"{text}\n\n   " if generic is None else f"{generic} \n\n {text}"
+    return Response(_utf8(f"{title}\n\n{said}"), status, headers, "text/plain; charset=UTF-8")
+
+
+def _html(text: str, generic: str | None) -> str:
+    if generic is None:
+        return f"{html.escape(text)}<br /><br />\n\n\n"
+    return f"{html.escape(generic)}\n<br /><br />\n{html.escape(text)}"
 
 
 def _utf8(text: str) -> bytes:

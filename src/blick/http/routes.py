@@ -1,7 +1,7 @@
 """Which URLs exist, and who serves them (spec: images-api §4).
 
-The paths are the ones behind the version; every alias of v2 leads here. Places of routes that belong to features
-still to come (import, stage, tasks, stores, cache, metadefs) are simply not taken.
+The paths are the ones behind the version; every alias of v2 leads here. Calls of features that no site has yet
+(import, stage, cache) answer as they do where an operator has switched those off.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from blick.http import image_data, images, members, schemas, tags
+from blick.http import cache, image_data, images, imports, info, members, schemas, tags
 from blick.http.request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -29,10 +29,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and its methods, in the order of the Allow header."""
+    """One path and its methods, in the order of the Allow header.
+
+    Any other method gets 405, or 404 where `is_known_to_others` is false: the customary answer of two old routes.
+    """
 
     path: str
     calls: Mapping[str, Call]
+    is_known_to_others: bool = True
 
 
 _VISIBILITY_RULES = ("publicize_image", "communitize_image")
@@ -60,6 +64,8 @@ ROUTES: tuple[Route, ...] = (
             "PUT": Call(image_data.upload, ("upload_image",)),
         },
     ),
+    Route("/images/{image_id}/stage", {"PUT": Call(imports.stage, ())}),
+    Route("/images/{image_id}/import", {"POST": Call(imports.start, ())}),
     Route(
         "/images/{image_id}/actions/deactivate", {"POST": Call(images.deactivate, ("deactivate",), takes_body=False)}
     ),
@@ -88,6 +94,14 @@ ROUTES: tuple[Route, ...] = (
             "DELETE": Call(members.delete, ("get_image", "get_member", "delete_member"), takes_body=False),
         },
     ),
+    Route("/info/import", {"GET": Call(info.import_methods, (), takes_body=False)}),
+    Route("/info/stores", {"GET": Call(info.list_stores, (), takes_body=False)}),
+    Route("/info/stores/detail", {"GET": Call(info.list_stores_in_detail, ("stores_info_detail",), takes_body=False)}),
+    Route("/cache", {"GET": Call(cache.refuse, (), takes_body=False), "DELETE": Call(cache.refuse, ())}),
+    Route("/cache/clean", {"POST": Call(cache.refuse, ())}),
+    Route("/cache/prune", {"POST": Call(cache.refuse, ())}),
+    Route("/cache/nodes/{image_id}", {"GET": Call(cache.refuse, (), takes_body=False)}),
+    Route("/cache/{image_id}", {"DELETE": Call(cache.refuse, ()), "PUT": Call(cache.refuse, ())}),
     *(
         Route(f"/schemas/{name}", {"GET": Call(schemas.show, (), takes_body=name in ("task", "tasks"))})
         for name in ("image", "images", "member", "members", "task", "tasks")

@@ -4,10 +4,10 @@ A driver is a class with these methods and nothing more. What only some backends
 space, a signed URL …) is a protocol of its own further down; callers ask with `isinstance`.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from blick.model.blob import ByteRange, Location
 
@@ -111,4 +111,14 @@ class OwnsUri(Protocol):
 
     def owns(self, uri: str) -> bool:
         """Whether `uri` is a place in this store, whether or not something is there."""
+        ...
+
+
+@runtime_checkable
+class HasProperties(Protocol):
+    """The store has properties that services look up to find the best way to its bytes (spec: images-api §16)."""
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Names and values, no secrets among them."""
         ...

@@ -32,7 +32,7 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 class FileStore:
-    """Keeps objects as files. Also HasLocalPath, HasLocalFile, HasFreeSpace and OwnsUri.
+    """Keeps objects as files. Also HasLocalPath, HasLocalFile, HasFreeSpace, HasProperties, OwnsUri.
 
     Creates its directories at once; raises StartRefused for options that make no sense and for directories that
     cannot be used. Has threads of its own, until `aclose`.
@@ -50,6 +50,16 @@ class FileStore:
     def name(self) -> str:
         """The store's id."""
         return self._name
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """See HasProperties. Several directories are a list."""
+        folders = [str(directory.path) for directory in self._options.directories]
+        return {
+            "data_dir": folders[0] if len(folders) == 1 else folders,
+            "chunk_size": self._options.chunk_size_bytes,
+            "thin_provisioning": self._options.thin_provisioning,
+        }
 
     @asynccontextmanager
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:

@@ -40,6 +40,7 @@ class FileOptions:
     file_mode: int | None = None
     mounts: tuple[Mount, ...] = ()
     thin_provisioning: bool = False
+    chunk_size_bytes: int = 65536
 
 
 def read_options(store: str, options: Mapping[str, Any]) -> FileOptions:
@@ -50,6 +51,7 @@ def read_options(store: str, options: Mapping[str, Any]) -> FileOptions:
         file_mode=_file_mode(store, int(options.get("filesystem_store_file_perm") or 0)),
         mounts=_mounts(store, Path(metadata_file)) if metadata_file else (),
         thin_provisioning=bool(options.get("filesystem_thin_provisioning")),
+        chunk_size_bytes=int(options.get("filesystem_store_chunk_size") or 65536),
     )
 
 

@@ -1,0 +1,53 @@
+"""The stores of a site, as it tells of them (spec: images-api §16)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blick.conf.settings import Settings, StoreSettings
+from tests.support.service import Service
+
+
+async def test_one_store_without_a_name_is_no_list(service: Service) -> None:
+    for path in ("/v2/info/stores", "/v2/info/stores/detail"):
+        answer = await service.call("admin", "GET", path, headers={"accept": "text/plain"})
+        assert answer.status_code == 404
+        assert "Multi backend is not supported at this site." in answer.text
+
+
+class TestSeveralStores:
+    @pytest.fixture
+    def settings(self, settings: Settings, tmp_path: Path) -> Settings:
+        fast = StoreSettings(
+            "fast",
+            "file",
+            {"filesystem_store_datadir": str(tmp_path / "fast"), "filesystem_thin_provisioning": True},
+            "On the quick disks",
+            weight=7,
+        )
+        reserved = StoreSettings("os_glance_staging_store", "file", {"filesystem_store_datadir": str(tmp_path)})
+        stores = replace(
+            settings.stores, stores=(*settings.stores.stores, fast), multi_store=True, reserved=(reserved,)
+        )
+        return replace(settings, stores=stores)
+
+    async def test_every_user_may_see_ids(self, service: Service) -> None:
+        answer = await service.call("reader", "GET", "/v2/info/stores")
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "stores": [{"id": "file", "default": "true"}, {"id": "fast", "description": "On the quick disks"}]
+        }
+
+    async def test_services_see_more(self, service: Service, tmp_path: Path) -> None:
+        answer = await service.call("admin", "GET", "/v2/info/stores/detail")
+        assert answer.json()["stores"][1] == {
+            "id": "fast",
+            "description": "On the quick disks",
+            "type": "file",
+            "weight": 7,
+            "properties": {"data_dir": str(tmp_path / "fast"), "chunk_size": 65536, "thin_provisioning": True},
+        }
+
+    async def test_members_do_not(self, service: Service) -> None:
+        assert (await service.call("owner", "GET", "/v2/info/stores/detail")).status_code == 403
