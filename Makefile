@@ -33,7 +33,11 @@ check: $(READY) ## Format, lint, types, imports and the fast tests, in under a m
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q -n 2 tests/unit tests/db tests/stores tests/api
+	$(BIN)/python -m pytest -q -n 2 -m "not database_server" tests/unit tests/db tests/stores tests/api
+
+.PHONY: databases
+databases: $(READY) ## Run the tests that work on MariaDB and PostgreSQL (make check leaves them out)
+	$(PYTEST) -q -n 2 -m database_server
 
 .PHONY: format
 format: $(READY) ## Format the code

@@ -16,6 +16,8 @@ packages=(
   fdisk             # boot:  sfdisk writes partition tables
   xorriso           # iso:   makes an ISO
   grub-rescue-pc    # iso:   ships an ISO that somebody else made
+  mariadb-server    # mariadb: run by the tests themselves, in folders of their own
+  postgresql        # postgresql: likewise
 )
 
 # A Debian Python comes without the module that fills a virtual environment with pip.

@@ -1,8 +1,18 @@
-"""`--require`: real parts whose absence fails a run instead of skipping tests. See tests/support/parts.py."""
+"""What every tier shares: `--require` and the databases.
+
+`--require` names real parts whose absence fails a run instead of skipping tests. See tests/support/parts.py.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.databases import Databases
+from tests.support.mariadb import MariaDB
 from tests.support.parts import PARTS
+from tests.support.postgresql import PostgreSQL
 
 REQUIRED = pytest.StashKey[frozenset[str]]()
 MISSING = pytest.StashKey[dict[str, str | None]]()
@@ -22,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*parts): real parts this test uses, named in tests/support/parts.py")
+    config.addinivalue_line("markers", "database_server: needs a server for its database; `make check` leaves it out")
     named = {name.strip() for value in config.getoption("--require") for name in value.split(",") if name.strip()}
     unknown = named - PARTS.keys() - {"all"}
     if unknown:
@@ -69,3 +80,41 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("missing parts (make deps)", yellow=True)
     for name, tests in sorted(skipped.items()):
         terminalreporter.line(f"{name}: {tests} test(s) skipped, {config.stash[MISSING][name]} — {PARTS[name].what}")
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A running server, shared by the whole run: make databases of your own. Ask for the part too."""
+    with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running server, shared by the whole run: make databases of your own. Ask for the part too."""
+    # pytest's own folders let no other user in, and the server is not root's.
+    with tempfile.TemporaryDirectory(prefix="blick-postgresql-") as folder, PostgreSQL(Path(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Databases of every kind; the servers start when they are first needed."""
+
+    def create(engine: str, name: str) -> str:
+        server: MariaDB | PostgreSQL = request.getfixturevalue(engine)
+        return server.create_database(name)
+
+    return Databases(tmp_path_factory.mktemp("databases"), create)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """`sqlite`, unless a test says `on_every_engine` (tests/support/databases.py)."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def database_url(engine: str, databases: Databases, tmp_path: Path) -> str:
+    """A database at our revision, without rows, for this test alone."""
+    return databases.fresh(engine, tmp_path)

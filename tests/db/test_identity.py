@@ -1,6 +1,5 @@
 """Users, projects, roles, credentials, keys, revocations and failure counts, on a real database."""
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,21 +24,12 @@ ROLES = [Role(f"{name}-id", name) for name in ("admin", "manager", "member", "re
 CREDENTIAL = ApplicationCredential("cred-id", "ann-id", "lab-id", "ci", "hash", ("reader-id",), NOW_MS)
 RULE = FailureRule(free=2, first_ms=1000, cap_ms=8000, forget_ms=60_000)
 
-TABLES = [table for table in identity_tables.metadata.sorted_tables if table.name.startswith("blick_identity_")]
-SERVERS = {"mysql": "BLICK_TEST_MYSQL", "pg": "BLICK_TEST_PG"}
 
-
-@pytest.fixture(params=["sqlite", *(name for name, variable in SERVERS.items() if os.environ.get(variable))])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path}/blick.sqlite3"
-    if request.param != "sqlite":
-        url = os.environ[SERVERS[request.param]]
-    database = open_database(DatabaseSettings(connection=url, sqlite_synchronous=False))
-    identity_tables.metadata.drop_all(database.engine, TABLES)
-    identity_tables.metadata.create_all(database.engine, TABLES)
-    yield database
-    identity_tables.metadata.drop_all(database.engine, TABLES)
-    database.close()
+@pytest.fixture
+def empty(database_url: str) -> Iterator[Database]:
+    opened = open_database(DatabaseSettings(connection=database_url, sqlite_synchronous=False))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

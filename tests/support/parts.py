@@ -6,6 +6,7 @@ end of the run; `--require qemu` turns that skip into a failure.
 
 import importlib.util
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,27 @@ def mounts() -> str | None:
     return f"no right to mount: {done.stderr.strip()}" if done.returncode else None
 
 
+def postgresql_folder() -> Path:
+    """Where Debian keeps the programs of its PostgreSQL server; FileNotFoundError if there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        raise FileNotFoundError("no PostgreSQL server; `make deps` installs it")
+    return found[-1].parent
+
+
+def postgresql() -> str | None:
+    """A probe for a PostgreSQL server, and for whom to run it as: it refuses to be root."""
+    try:
+        postgresql_folder()
+        if os.geteuid() == 0:
+            pwd.getpwnam("postgres")
+    except FileNotFoundError as error:
+        return str(error)
+    except KeyError:
+        return "no user postgres, as whom root has to run the server"
+    return None
+
+
 def every(*probes: Probe) -> Probe:
     """A probe that is content when all of these are; it reports the first that is not."""
 
@@ -129,4 +151,6 @@ PARTS: dict[str, Part] = {
         "an ISO from a Debian package, and xorriso to make one", every(programs("xorriso"), files(PACKAGED_ISO))
     ),
     "mounts": Part("mounts that only one process sees, for disks that fill up or turn read-only", mounts),
+    "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),
+    "postgresql": Part("a PostgreSQL server", every(programs("setpriv"), postgresql)),
 }
