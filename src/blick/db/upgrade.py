@@ -1,6 +1,6 @@
 """Brings a database to what this release needs: from nothing, or from Glance's own tables.
 
-Alembic keeps our history in a table of our own; Glance's `alembic_version` is never touched.
+Alembic keeps our history in a table of our own; that of Glance's tables is in `alembic_version` (blick.db.adoption).
 """
 
 from pathlib import Path
@@ -9,20 +9,22 @@ from sqlalchemy import Connection, inspect, select, table, update
 from sqlalchemy import column as sql_column
 from sqlalchemy.exc import DBAPIError
 
+from blick.db import adoption
 from blick.db.engine import Database
 from blick.model.errors import ServiceUnavailable, StartRefused
 
-VERSION_TABLE = "blick_alembic_version"
 # The newest migration; a test holds it against the folder. Known here so that a start need not load alembic.
-HEAD = "0001"
+HEAD = "0002"
 
 
 def ensure_current(database: Database) -> bool:
     """Upgrade if need be; True if something was done. Safe when several processes start at once.
 
-    Raises StartRefused if the database was made by a newer release, and where it cannot be used.
+    Raises StartRefused if the database was made by a newer release, or by a Glance that is too old or too new, and
+    where it cannot be used.
     """
     try:
+        database.read_now(adoption.require_adoptable)
         if database.read_now(current_revision) == HEAD:
             database.write_now(_require_writable)
             return False
@@ -34,14 +36,14 @@ def ensure_current(database: Database) -> bool:
 
 def current_revision(connection: Connection) -> str | None:
     """Our newest migration that was applied here; None if none was."""
-    if not inspect(connection).has_table(VERSION_TABLE):
+    if not inspect(connection).has_table(adoption.OUR_VERSION_TABLE):
         return None
-    return connection.execute(select(sql_column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+    return connection.execute(select(sql_column("version_num")).select_from(table(adoption.OUR_VERSION_TABLE))).scalar()
 
 
 def _require_writable(connection: Connection) -> None:
     """A file or a replica that can only be read fails here, and not with the first user's request."""
-    version = table(VERSION_TABLE, sql_column("version_num"))
+    version = table(adoption.OUR_VERSION_TABLE, sql_column("version_num"))
     connection.execute(update(version).where(version.c.version_num.is_(None)).values(version_num=None))
 
 
