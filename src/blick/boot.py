@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -85,8 +85,11 @@ def _require_enforceable(settings: Settings) -> None:
         )
 
 
-def start(settings: Settings) -> Running:
-    """Build the application of one process. Raises StartRefused."""
+def start(settings: Settings, before: Services | None = None) -> Running:
+    """Build the application of one process. Raises StartRefused.
+
+    `before` are the services that a reload replaces: work that goes on with them is this process's still.
+    """
     database = open_database(settings.database)
     services = Services(
         settings=settings,
@@ -96,6 +99,7 @@ def start(settings: Settings) -> Running:
         image_schema=_image_schema(settings),
         threads=TransferThreads(),
         holder=this_process(),
+        running_uploads=set() if before is None else before.running_uploads,
     )
     identity, mounts = _identity(settings, database)
     app = App(services, identity, mounts)
@@ -207,24 +211,23 @@ def is_loopback(host: str) -> bool:
 class WorkerApp:
     """The ASGI application that the server runs: life cycle here, requests in `App`. One per worker process.
 
-    Picklable before it runs, because worker processes are spawned.
+    Picklable before it runs, because worker processes are spawned. `reread` gives the settings as they are now, for a
+    process that reloads itself on SIGHUP; None where others decide about its life.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
         self._settings = settings
-        self._running: Running | None = None
-        self._requests: set[asyncio.Task[Any] | None] = set()
+        self._reread = reread
+        self._serving: _Serving | None = None
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the life cycle's two messages."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and self._running is not None:
-            self._requests.add(task := asyncio.current_task())
-            try:
-                await self._running.asgi(scope, receive, send)
-            finally:
-                self._requests.discard(task)
+        elif scope["type"] == "http" and self._serving is not None:
+            await self._serving.answer(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -232,18 +235,70 @@ class WorkerApp:
         set_up_logging(self._settings.log, current_context=CALLER.get)
         _end_with_parent()
         try:
-            self._running = start(self._settings)
+            self._serving = _Serving(start(self._settings))
         except StartRefused as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        async with _housekeeping(self._running.services):
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            # Requests that the server has cancelled are still giving back what they held.
-            if self._requests:
-                await asyncio.wait([task for task in self._requests if task is not None], timeout=LAST_WORDS_S)
-        await self._running.aclose()
+        if self._reread is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._do, self._reload)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        # Requests that the server has cancelled are still giving back what they held.
+        await self._serving.end(LAST_WORDS_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS_S)
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.get_running_loop().create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        """Serve with the settings of now; what is under way ends with those that it began with."""
+        assert self._reread is not None
+        assert self._serving is not None
+        async with self._reloading:
+            try:
+                settings = await hop(None, self._reread)
+                running = start(settings, self._serving.running.services)
+            except StartRefused as error:
+                _log.error("not reloaded: %s", error)
+                return
+            set_up_logging(settings.log, current_context=CALLER.get)
+            before, self._serving = self._serving, _Serving(running)
+            self._do(before.end)
+        _log.info("reloaded; address, certificate and connection limits change with a restart only")
+
+
+class _Serving:
+    """A running application with its requests and its housekeeping, from now until `end`."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._housekeeping = _housekeeping(running.services)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            await self.running.asgi(scope, receive, send)
+        finally:
+            self._requests.discard(task)
+
+    async def end(self, patience_s: float | None = None) -> None:
+        """Wait for the requests, at most so long; then end the housekeeping and give back everything."""
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=patience_s)
+        for task in self._housekeeping:
+            task.cancel()
+        for task in self._housekeeping:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.running.aclose()
 
 
 def _end_with_parent() -> None:
@@ -257,23 +312,15 @@ def _end_with_parent() -> None:
         loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGKILL)
 
 
-@contextlib.asynccontextmanager
-async def _housekeeping(services: Services) -> AsyncIterator[None]:
-    """Leases, left-overs, deletions and keys, for as long as the worker lives."""
+def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
+    """Leases, left-overs, deletions and keys: tasks that run until they are cancelled."""
     tasks = [
         asyncio.create_task(cleanup.renew_forever(services), name="leases"),
         asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
     ]
     if services.settings.identity.kind == "standalone":
         tasks.append(asyncio.create_task(_renew_signing_keys(services), name="signing keys"))
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    return tasks
 
 
 async def _renew_signing_keys(services: Services) -> None:

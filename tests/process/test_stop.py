@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from blick.ops.cleanup import LEASE_RENEWAL_S
 from tests.process.conftest import ServerFactory
 from tests.process.test_crashes import workers
 from tests.support.config_file import configured_server
@@ -169,13 +171,32 @@ def test_a_hangup_ends_a_standalone_server_in_order(make_server: ServerFactory) 
     assert stored_files(server.data_dir) == [image_id]
 
 
-def test_a_hangup_leaves_a_configured_server_of_one_process_alone(tmp_path: Path) -> None:
-    server = configured_server(tmp_path)
+def test_a_server_of_one_process_reloads_itself(tmp_path: Path) -> None:
+    server = configured_server(tmp_path, {"DEFAULT": {"workers": 1, "image_size_cap": 4 * MIB}})
+    file = tmp_path / "glance-api.conf"
     try:
         server.start()
-        server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "SIGHUP" in server.log_text())
-        assert server.is_healthy()
+        with ImagesApi(server.url, None) as api, Wire(server.port) as upload:
+            large, going_on = (api.create(name=name, **RAW)["id"] for name in ("large", "going on"))
+            upload.upload_head(api.token, going_on, content_length=str(2 * MIB)).send(bytes(MIB))
+            eventually(lambda: api.show(going_on)["status"] == "saving")
+
+            file.write_text(file.read_text().replace(f"image_size_cap = {4 * MIB}", "image_size_cap = ten"))
+            server.process.send_signal(signal.SIGHUP)
+            eventually(lambda: "not reloaded: DEFAULT.image_size_cap" in server.log_text())
+            file.write_text(file.read_text().replace("image_size_cap = ten", "image_size_cap = 10"))
+            server.process.send_signal(signal.SIGHUP)
+            eventually(lambda: "reloaded; " in server.log_text())
+
+            assert put(api, large, bytes(20)) == 413
+            assert put(api, large, bytes(10)) == 204
+            time.sleep(LEASE_RENEWAL_S * 1.5)  # a round of housekeeping, which must not think the upload dead
+            assert api.show(going_on)["status"] == "saving"
+            assert upload.send(bytes(MIB)).answer().status == 204  # by the settings that it began with
+            assert api.show(going_on)["status"] == "active"
+        server.process.terminate()
+        server.process.wait(timeout=IDLE_STOP_S)
+        assert "Traceback" not in server.log_text()
     finally:
         server.kill_all()
 

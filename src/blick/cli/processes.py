@@ -26,13 +26,14 @@ Reread = Callable[[], Settings]
 def serve(settings: Settings, listening: socket, reread: Reread | None = None) -> None:
     """Serve on a socket that listens already; blocks until told to stop and all work has ended. Raises StartRefused.
 
-    SIGTERM and SIGINT stop. SIGHUP replaces the workers, one after the other, by new ones with the settings that
-    `reread` gives; where it is None the service belongs to a terminal, whose end is its own.
+    SIGTERM and SIGINT stop. SIGHUP reads the settings again by `reread`: workers are replaced, one after the other;
+    a single process goes on with the new ones. Where `reread` is None the service belongs to a terminal, whose end
+    is its own.
     """
     with contextlib.suppress(KeyboardInterrupt):  # it has been stopped properly by then
         if settings.server.workers == 1:
-            _handle_hangup(reread)
-            uvicorn.Server(_config(settings)).run(sockets=[listening])
+            _end_at_hangup(reread)
+            uvicorn.Server(_config(settings, reread)).run(sockets=[listening])
         else:
             Supervisor(settings, listening, reread).run()
 
@@ -102,10 +103,10 @@ class Supervisor(Multiprocess):
         return process
 
 
-def _config(settings: Settings) -> Config:
+def _config(settings: Settings, reread: Reread | None = None) -> Config:
     server = settings.server
     return Config(
-        boot.WorkerApp(settings),
+        boot.WorkerApp(settings, reread),
         http=protocol_class(boot.protocol_limits(settings)),
         ws="none",
         loop="uvloop",
@@ -123,14 +124,14 @@ def _config(settings: Settings) -> Config:
     )
 
 
-def _handle_hangup(reread: Reread | None) -> None:
-    """What SIGHUP does to a service of one process: by default it would end it in the middle of everything."""
+def _end_at_hangup(reread: Reread | None) -> None:
+    """What SIGHUP does to a service of one process by default would end it in the middle of everything."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return  # nohup
     if reread is None:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     else:
-        signal.signal(signal.SIGHUP, lambda *_: _log.warning("SIGHUP: one process cannot be reloaded, only restarted"))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application is there to reload
 
 
 def _cause(exit_code: int | None) -> str:
