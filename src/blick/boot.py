@@ -56,6 +56,7 @@ class Running:
         self.app.identity.close()
         await self.services.stores.aclose()
         self.services.threads.close()
+        self.services.policy.close()
         self.services.database.close()
 
 
@@ -71,7 +72,7 @@ def prepare(settings: Settings) -> None:
         ensure_current(database)
     finally:
         database.close()
-    Enforcer(settings.policy)
+    Enforcer(settings.policy).close()
     _image_schema(settings)
     open_stores(settings.stores)
 

@@ -181,11 +181,11 @@ class TestStart:
         with pytest.raises(StartRefused, match=r"policy\.yaml"):
             Enforcer(PolicySettings(policy_file=file, policy_dirs=()))
 
-    def test_absent_file_is_fine(self, tmp_path: Path) -> None:
+    async def test_absent_file_is_fine(self, tmp_path: Path) -> None:
         enforcer = Enforcer(PolicySettings(policy_file=tmp_path / "none.yaml", policy_dirs=(tmp_path / "none.d",)))
         admin = RequestContext("req-1", "u", "p", roles=frozenset({"admin"}))
-        assert enforcer.is_admin(admin)
-        assert not enforcer.is_admin(replace(admin, roles=frozenset({"member"})))
+        assert await enforcer.is_admin(admin)
+        assert not await enforcer.is_admin(replace(admin, roles=frozenset({"member"})))
 
 
 def test_protections_that_nobody_would_enforce_refuse_the_start(settings: Settings, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from blick.conf.settings import (
     LogSettings,
     PolicySettings,
     QuotaSettings,
+    RemoteCheckSettings,
     ServerSettings,
     Settings,
 )
@@ -178,6 +179,10 @@ def _database(reading: Reading) -> DatabaseSettings:
 
 
 def _policy(reading: Reading, finder: "_Finder") -> PolicySettings:
+    def path(name: str) -> Path | None:
+        named = reading.text("oslo_policy", name)
+        return Path(named) if named else None
+
     protections = reading.text("DEFAULT", "property_protection_file")
     return PolicySettings(
         policy_file=finder(reading.get("oslo_policy", "policy_file")),
@@ -186,6 +191,14 @@ def _policy(reading: Reading, finder: "_Finder") -> PolicySettings:
         enforce_new_defaults=reading.get("oslo_policy", "enforce_new_defaults"),
         property_protection_file=finder(protections) if protections else None,
         property_protection_rule_format=reading.get("DEFAULT", "property_protection_rule_format"),
+        remote=RemoteCheckSettings(
+            content_type=reading.get("oslo_policy", "remote_content_type"),
+            timeout_s=reading.get("oslo_policy", "remote_timeout"),
+            verify_server=reading.get("oslo_policy", "remote_ssl_verify_server_crt"),
+            ca_file=path("remote_ssl_ca_crt_file"),
+            client_cert_file=path("remote_ssl_client_crt_file"),
+            client_key_file=path("remote_ssl_client_key_file"),
+        ),
     )
 
 

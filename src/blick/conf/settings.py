@@ -92,6 +92,18 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteCheckSettings:
+    """How rules ask remote servers (`http://…`, `https://…`)."""
+
+    content_type: str = "application/x-www-form-urlencoded"
+    timeout_s: float = 60.0
+    verify_server: bool = False
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySettings:
     """oslo.policy's inputs."""
 
@@ -101,6 +113,7 @@ class PolicySettings:
     enforce_new_defaults: bool = True
     property_protection_file: Path | None = None
     property_protection_rule_format: Literal["roles", "policies"] = "roles"
+    remote: RemoteCheckSettings = RemoteCheckSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class App:
             if not self._services.settings.api.allow_anonymous_access:
                 raise
             return RequestContext(request_id, read_only=True)
-        return replace(context, is_admin=self._services.policy.is_admin(context))
+        return replace(context, is_admin=await self._services.policy.is_admin(context))
 
     def _find(self, scope: Scope, rest: str) -> tuple[Call, Mapping[str, str]] | Response:
         method = scope["method"]

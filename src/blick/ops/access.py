@@ -24,7 +24,7 @@ async def load(services: Services, context: RequestContext, image_id: str) -> Im
 async def load_for(services: Services, context: RequestContext, image_id: str, rule: str) -> Image:
     """The image, if the caller may do `rule` to it. Raises NotFound or Forbidden."""
     image = await load(services, context, image_id)
-    services.policy.require_on_image(rule, context, image)
+    await services.policy.require_on_image(rule, context, image)
     return image
 
 

@@ -142,11 +142,11 @@ async def open_data(
     """
     image = await access.load(services, context, image_id)
     if image.status == DEACTIVATED and not context.is_admin:
-        services.policy.require_on_image("get_image", context, image)
+        await services.policy.require_on_image("get_image", context, image)
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
-    services.policy.require_on_image("download_image", context, image)
+    await services.policy.require_on_image("download_image", context, image)
     if prefer is not None:
-        _require_choice(services, context, image, prefer)
+        await _require_choice(services, context, image, prefer)
     if not image.locations:
         return None
     last: StoreError | None = None
@@ -164,10 +164,10 @@ async def open_data(
     raise last
 
 
-def _require_choice(services: Services, context: RequestContext, image: Image, prefer: Sequence[str]) -> None:
+async def _require_choice(services: Services, context: RequestContext, image: Image, prefer: Sequence[str]) -> None:
     if not services.settings.stores.multi_store:
         raise Invalid("There is only one store here: none can be preferred.")
-    services.policy.require_on_image("download_from_store", context, image)
+    await services.policy.require_on_image("download_from_store", context, image)
     for store_id in prefer:
         services.stores.by_id(store_id)
 

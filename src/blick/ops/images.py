@@ -22,9 +22,9 @@ async def create(services: Services, context: RequestContext, new: NewImage) -> 
     access.require_writer(context)
     owner = _owner_of_new(context, new)
     target = {**new.properties, "project_id": owner, "owner": owner, "visibility": new.visibility}
-    services.policy.require("add_image", context, target)
+    await services.policy.require("add_image", context, target)
     if new.visibility in _VISIBILITY_RULES:
-        services.policy.require(_VISIBILITY_RULES[new.visibility], context, target)
+        await services.policy.require(_VISIBILITY_RULES[new.visibility], context, target)
     quotas = services.settings.quotas
     check_tag_quota(len(new.tags), quotas.image_tag_quota)
     check_property_quota(len(new.properties), quotas.image_property_quota)
@@ -80,12 +80,14 @@ class Page:
 
 async def list_images(services: Services, context: RequestContext, query: ImageQuery) -> Page:
     """The images that the caller may see and asks for. Raises Forbidden, Invalid or NotFound for a bad marker."""
-    services.policy.require("get_images", context, {"project_id": context.project_id, "owner": context.project_id})
+    await services.policy.require(
+        "get_images", context, {"project_id": context.project_id, "owner": context.project_id}
+    )
     if query.limit == 0:
         return Page((), None)
     scope = image_pages.Scope(context.project_id, context.is_admin)
     found = await services.database.read(image_pages.page, query, scope)
-    seen = services.policy.visible(context, found)
+    seen = await services.policy.visible(context, found)
     more = len(found) == query.limit and bool(seen)
     return Page(tuple(seen), found[-1].id if more else None)
 
@@ -140,11 +142,11 @@ async def change(
     if not changes:
         return image
     # First of all, so that one who may not change the image learns nothing more of it.
-    services.policy.require_on_image("modify_image", context, image)
+    await services.policy.require_on_image("modify_image", context, image)
     access.require_owner_in_database(context, image)
     subject = image_patch.PatchSubject(image.status, image.properties)
     plan = image_patch.plan(changes, subject, services.image_schema, is_admin=context.is_admin)
-    _require_planned(services, context, image, plan)
+    await _require_planned(services, context, image, plan)
     if plan.tags is not None:
         check_tag_quota(len(plan.tags), services.settings.quotas.image_tag_quota)
     limits = images.ChangeLimits(
@@ -155,9 +157,11 @@ async def change(
     return await services.database.write(images.change, image.id, plan, limits, services.now())
 
 
-def _require_planned(services: Services, context: RequestContext, image: Image, plan: image_patch.PatchPlan) -> None:
+async def _require_planned(
+    services: Services, context: RequestContext, image: Image, plan: image_patch.PatchPlan
+) -> None:
     if plan.locations:
         raise Forbidden("It's not allowed to update the locations of an image here.")
     visibility_rule = _VISIBILITY_RULES.get(plan.base.get("visibility", ""))
     if visibility_rule is not None:
-        services.policy.require_on_image(visibility_rule, context, image)
+        await services.policy.require_on_image(visibility_rule, context, image)

@@ -13,11 +13,11 @@ from blick.policy.enforcer import image_target
 async def list_members(services: Services, context: RequestContext, image_id: str) -> list[Member]:
     """All members for the owner and admins; a member sees itself only."""
     image = await access.load_for(services, context, image_id, "get_image")
-    services.policy.require_on_image("get_members", context, image)
+    await services.policy.require_on_image("get_members", context, image)
     _require_shared(image)
     only = None if context.is_admin or image.owner == context.project_id else context.project_id
     found = await services.database.read(members.of_image, image.id, only)
-    if not services.policy.allows("get_member", context, image_target(image)):
+    if not await services.policy.allows("get_member", context, image_target(image)):
         return []
     return found
 
@@ -26,7 +26,7 @@ async def add(services: Services, context: RequestContext, image_id: str, member
     """Share with `member_id`, pending. Raises Conflict if it is a member, LimitExceeded over the quota."""
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "get_image")
-    services.policy.require_on_image("add_member", context, image)
+    await services.policy.require_on_image("add_member", context, image)
     access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
     quota = services.settings.quotas.image_member_quota
@@ -36,7 +36,7 @@ async def add(services: Services, context: RequestContext, image_id: str, member
 async def show(services: Services, context: RequestContext, image_id: str, member_id: str) -> Member:
     """One membership. Whatever is refused is NotFound here."""
     image = await access.load_for(services, context, image_id, "get_image")
-    allowed = services.policy.allows("get_member", context, image_target(image))
+    allowed = await services.policy.allows("get_member", context, image_target(image))
     own_business = context.is_admin or context.project_id in (image.owner, member_id)
     if image.visibility != SHARED or not allowed or not own_business:
         raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
@@ -47,11 +47,11 @@ async def set_status(services: Services, context: RequestContext, image_id: str,
     """Accept, reject or reconsider: the member's own decision, not the owner's."""
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "get_image")
-    services.policy.require_on_image("get_member", context, image)
+    await services.policy.require_on_image("get_member", context, image)
     _require_shared(image)
     _hide_others(context, image, member_id)
     await _existing(services, image, member_id)
-    services.policy.require_on_image("modify_member", context, image)
+    await services.policy.require_on_image("modify_member", context, image)
     old_defaults = not services.settings.policy.enforce_new_defaults
     if old_defaults and not context.is_admin and context.project_id == image.owner:
         raise Forbidden("The owner of an image cannot accept or reject a share of it.")
@@ -65,8 +65,8 @@ async def remove(services: Services, context: RequestContext, image_id: str, mem
     """End a membership: the owner's decision."""
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "get_image")
-    services.policy.require_on_image("get_member", context, image)
-    services.policy.require_on_image("delete_member", context, image)
+    await services.policy.require_on_image("get_member", context, image)
+    await services.policy.require_on_image("delete_member", context, image)
     access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
     if not await services.database.write(members.remove, image.id, member_id, services.now()):

@@ -6,35 +6,27 @@ appeared or vanished (spec: policies §1).
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
-
-from oslo_config import cfg
-from oslo_policy import _checks, policy
 
 from blick.conf.settings import PolicySettings
 from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, NotFound, StartRefused
 from blick.model.image import Image
-from blick.policy.listing import list_rules
+from blick.policy.rulebook import UNREADABLE, Rulebook
+from blick.stream.hop import hop
 
 _log = logging.getLogger(__name__)
 
-# What oslo.policy raises for files that it cannot use; the last two where they hold no mapping of names to rules.
-_UNREADABLE = (
-    policy.InvalidDefinitionError,
-    cfg.ConfigFilesPermissionDeniedError,
-    ValueError,
-    OSError,
-    TypeError,
-    AttributeError,
-)
-
-
 _MOST_OUTCOMES = 4096
 _MISSING = object()  # a rule tells an absent key from one that is null
+
+# Remote checks that may wait for their servers at the same time. They have threads of their own, so that a policy
+# server that hangs holds up nothing but the requests that need it.
+_REMOTE_CHECKS = 16
 
 
 class Enforcer:
@@ -42,25 +34,18 @@ class Enforcer:
 
     def __init__(self, settings: PolicySettings) -> None:
         """Read the defaults and the operator's files. Raises StartRefused where they cannot be understood."""
-        _load_extensions_lazily()
-        self._files = settings.policy_file, settings.policy_dirs
-        conf = cfg.ConfigOpts()
-        conf([], project="blick", default_config_files=[], default_config_dirs=[])
-        self._oslo = policy.Enforcer(
-            conf, policy_file=str(settings.policy_file), default_rule=settings.policy_default_rule
-        )
-        self._conf = conf
-        conf.set_override("enforce_new_defaults", settings.enforce_new_defaults, "oslo_policy")
-        self._oslo.suppress_deprecation_warnings = True
-        self._oslo.suppress_default_change_warnings = True
-        self._oslo.register_defaults(list_rules())
-        self._keys: dict[str, frozenset[str] | None] = {}
+        self._settings = settings
         self._outcomes: dict[tuple[Any, ...], bool] = {}
         self._seen = self._stamps()
+        self._threads = ThreadPoolExecutor(_REMOTE_CHECKS, thread_name_prefix="policy")
         try:
-            self._read()
-        except _UNREADABLE as error:
+            self._rules = Rulebook(settings)
+        except UNREADABLE as error:
             raise StartRefused(f"[oslo_policy] policy_file {settings.policy_file}: {error}") from error
+
+    def close(self) -> None:
+        """Give threads back."""
+        self._threads.shutdown(wait=False)
 
     def refresh(self) -> None:
         """Once per request: follow a change of the policy files. A broken file keeps the rules that were in force."""
@@ -69,95 +54,77 @@ class Enforcer:
             return
         self._seen = stamps
         try:
-            self._read()
-            _log.info("policy files changed, the new rules are in force")
-        except _UNREADABLE as error:
-            _log.error("policy files changed but cannot be read, the old rules stay in force: %s", error)
+            self._rules = Rulebook(self._settings)
+        except UNREADABLE as error:
+            _log.error("policy files changed but cannot be used, the old rules stay in force: %s", error)
+            return
+        self._outcomes.clear()
+        _log.info("policy files changed, the new rules are in force")
 
-    def is_admin(self, context: RequestContext) -> bool:
+    def knows(self, rule: str) -> bool:
+        """Is there a rule of that name now, among the defaults or in the files?"""
+        return self._rules.knows(rule)
+
+    async def is_admin(self, context: RequestContext) -> bool:
         """The outcome of `context_is_admin` for the caller, who is also the target."""
-        return self.allows("context_is_admin", context, _credentials(context))
+        return await self.allows("context_is_admin", context, _credentials(context))
 
-    def allows(self, rule: str, context: RequestContext, target: Mapping[str, Any]) -> bool:
-        """Does `rule` let this caller act on `target`? Remembered by everything that the rule looks at."""
-        keys = self._looked_at(rule)
-        if keys is None or "tags" in keys:
-            return bool(self._oslo.enforce(rule, dict(target), _credentials(context)))
-        asked = (rule, _who(context), tuple([target.get(key, _MISSING) for key in keys]))
+    async def allows(self, rule: str, context: RequestContext, target: Mapping[str, Any]) -> bool:
+        """Does `rule` let this caller act on `target`? Remembered by everything that the rule looks at.
+
+        Raises ServiceUnavailable where the rule asks a remote server, and that does not answer.
+        """
+        reach = self._rules.reach(rule)
+        if not reach.is_local:
+            return await hop(self._threads, self._rules.decide, rule, dict(target), _credentials(context))
+        if reach.keys is None:
+            return self._rules.decide(rule, target, _credentials(context))
+        asked = (rule, _who(context), tuple([_told_apart(target.get(key, _MISSING)) for key in reach.keys]))
         outcome = self._outcomes.get(asked)
         if outcome is None:
-            outcome = bool(self._oslo.enforce(rule, dict(target), _credentials(context)))
+            outcome = self._rules.decide(rule, target, _credentials(context))
             if len(self._outcomes) >= _MOST_OUTCOMES:
                 self._outcomes.clear()
             self._outcomes[asked] = outcome
         return outcome
 
-    def require(self, rule: str, context: RequestContext, target: Mapping[str, Any]) -> None:
+    async def require(self, rule: str, context: RequestContext, target: Mapping[str, Any]) -> None:
         """Raises Forbidden if `rule` does not let the caller act on `target`."""
-        if not self.allows(rule, context, target):
+        if not await self.allows(rule, context, target):
             raise Forbidden(f"You are not authorized to complete {rule} action.")
 
-    def require_on_image(self, rule: str, context: RequestContext, image: Image) -> None:
+    async def require_on_image(self, rule: str, context: RequestContext, image: Image) -> None:
         """Raises Forbidden, or NotFound where the caller may not even see the image (spec: policies §2)."""
         target = image_target(image)
-        if self.allows(rule, context, target):
+        if await self.allows(rule, context, target):
             return
-        if rule != "get_image" and self.allows("get_image", context, target):
+        # A token of another scope is refused as such, whatever it is used on (spec: policies §1).
+        out_of_scope = bool(context.system_scope or context.domain_id)
+        if out_of_scope or (rule != "get_image" and await self.allows("get_image", context, target)):
             raise Forbidden(f"You are not authorized to complete {rule} action.")
         raise NotFound(f"No image found with ID {image.id}")
 
-    def visible(self, context: RequestContext, found: Iterable[Image]) -> list[Image]:
+    async def visible(self, context: RequestContext, found: Iterable[Image]) -> list[Image]:
         """Those of `found` that pass `get_image`; asked once per distinct outcome, not per image."""
-        keys = self._looked_at("get_image")
+        reach = self._rules.reach("get_image")
+        few = reach.keys is not None and reach.keys <= _ATTRIBUTES.keys()
+        getters = [_ATTRIBUTES[key] for key in reach.keys or ()] if few else [_IDENTITY]
         outcomes: dict[tuple[Any, ...], bool] = {}
         passed: list[Image] = []
         for image in found:
-            if keys is None or not keys <= _ATTRIBUTES.keys():
-                outcome = self.allows("get_image", context, image_target(image))
-            else:
-                values = tuple([_ATTRIBUTES[key](image) for key in keys])
-                if values not in outcomes:
-                    outcomes[values] = self.allows("get_image", context, image_target(image))
-                outcome = outcomes[values]
+            values = tuple([get(image) for get in getters])
+            outcome = outcomes.get(values)
+            if outcome is None:
+                outcome = outcomes[values] = await self.allows("get_image", context, image_target(image))
             if outcome:
                 passed.append(image)
         return passed
 
-    def _looked_at(self, rule: str) -> frozenset[str] | None:
-        """Which keys of its target `rule` looks at; None if that cannot be told, as with a remote check."""
-        if rule not in self._keys:
-            self._keys[rule] = _mentioned(self._oslo.rules.get(rule), self._oslo.rules, frozenset())
-        return self._keys[rule]
-
-    def _read(self) -> None:
-        policy_file, folders = self._files
-        # Folders count beside a main file only (spec: policies §1).
-        counting = [str(folder) for folder in folders] if policy_file.exists() else []
-        self._conf.set_override("policy_dirs", counting, "oslo_policy")
-        rules = policy.Rules(default_rule=self._oslo.default_rule)
-        before = self._oslo.rules
-        self._oslo.rules = rules
-        self._oslo.policy_path = None
-        self._oslo.file_rules = {}
-        self._oslo._policy_dir_mtimes = {}
-        self._oslo._file_cache.clear()
-        self._oslo.use_conf = True
-        try:
-            self._oslo.load_rules(force_reload=True)
-        except BaseException:
-            self._oslo.rules = before
-            raise
-        finally:
-            self._oslo.use_conf = False  # from here on `enforce` does not look at files by itself
-        self._keys.clear()
-        self._outcomes.clear()
-
-    def _stamps(self) -> tuple[tuple[str, int, int], ...]:
-        """Name, size and time of each policy file that exists."""
-        policy_file, folders = self._files
-        found: list[tuple[str, int, int]] = []
-        _stamp(policy_file, found)
-        for folder in folders:
+    def _stamps(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Name, number, time and size of each policy file that exists."""
+        found: list[tuple[str, int, int, int]] = []
+        _stamp(self._settings.policy_file, found)
+        for folder in self._settings.policy_dirs:
             try:
                 names = sorted(os.listdir(folder))  # noqa: PTH208 - a fifth of the cost of Path.iterdir, once per request
             except OSError:
@@ -165,21 +132,6 @@ class Enforcer:
             for name in names:
                 _stamp(folder / name, found)
         return tuple(found)
-
-
-def _load_extensions_lazily() -> None:
-    """Load a check that comes from elsewhere when a rule first uses it.
-
-    oslo.policy would load all of them with the first rule, and with its check of remote servers a whole HTTP client:
-    5 MiB in each worker, for a check that hardly anybody uses.
-    """
-
-    def lazily(found: EntryPoint) -> Callable[[str, str], Any]:
-        return lambda kind, match: found.load()(kind, match)
-
-    if _checks.extension_checks is None:
-        found = entry_points(group="oslo.policy.rule_checks")
-        _checks.extension_checks = {each.name: lazily(each) for each in found}
 
 
 def image_target(image: Image) -> dict[str, Any]:
@@ -205,18 +157,28 @@ def image_target(image: Image) -> dict[str, Any]:
         "min_ram": image.min_ram,
         "protected": image.protected,
         "os_hidden": image.os_hidden,
-        "tags": set(image.tags),
+        "tags": image.tags,
+        "created_at": str(image.created_at),
+        "updated_at": str(image.updated_at),
     }
 
 
 # Attributes with few distinct values in a page: rules that look at nothing else are asked once per combination.
 _ATTRIBUTES: dict[str, Any] = {
-    "owner": lambda image: image.owner,
-    "project_id": lambda image: image.owner,
-    "member_id": lambda image: image.member_id,
-    "visibility": lambda image: image.visibility,
-    "status": lambda image: image.status,
+    "owner": attrgetter("owner"),
+    "project_id": attrgetter("owner"),
+    "member_id": attrgetter("member_id"),
+    "visibility": attrgetter("visibility"),
+    "status": attrgetter("status"),
 }
+_IDENTITY = attrgetter("id")
+
+
+def _told_apart(value: Any) -> Any:
+    """`value` as part of a key: a rule compares texts, and True, 1 and 1.0 are three of them."""
+    if value is None or type(value) is str:
+        return value
+    return type(value), str(value)
 
 
 def _who(context: RequestContext) -> tuple[Any, ...]:
@@ -248,39 +210,13 @@ def _credentials(context: RequestContext) -> dict[str, Any]:
         "domain_id": context.domain_id,
         "system_scope": context.system_scope,
         "read_only": context.read_only,
+        "is_admin_project": True,  # what Keystone means where it names no such project
     }
 
 
-def _stamp(file: Path, found: list[tuple[str, int, int]]) -> None:
+def _stamp(file: Path, found: list[tuple[str, int, int, int]]) -> None:
     try:
         status = os.stat(file)  # noqa: PTH116 - once per request
     except OSError:
         return
-    found.append((str(file), status.st_mtime_ns, status.st_size))
-
-
-def _mentioned(check: Any, rules: Mapping[str, Any], above: frozenset[str]) -> frozenset[str] | None:
-    """The target keys that a check tree mentions; None if it holds a check that this function does not know."""
-    if isinstance(check, (_checks.TrueCheck, _checks.FalseCheck)):
-        return frozenset()
-    if isinstance(check, (_checks.AndCheck, _checks.OrCheck)):
-        parts = [_mentioned(part, rules, above) for part in check.rules]
-    elif isinstance(check, _checks.NotCheck):
-        parts = [_mentioned(check.rule, rules, above)]
-    elif isinstance(check, _checks.RuleCheck):
-        if check.match in above or check.match not in rules:
-            return None
-        parts = [_mentioned(rules[check.match], rules, above | {check.match})]
-    elif type(check) in (_checks.RoleCheck, _checks.GenericCheck):
-        return _placeholders(check.match)
-    else:
-        return None
-    known = [part for part in parts if part is not None]
-    return frozenset().union(*known) if len(known) == len(parts) else None
-
-
-def _placeholders(text: str) -> frozenset[str] | None:
-    if "%(" not in text:
-        return frozenset()
-    name, closed, rest = text.partition("%(")[2].partition(")s")
-    return frozenset({name}) if closed and not rest and text.startswith("%(") else None
+    found.append((str(file), status.st_ino, status.st_mtime_ns, status.st_size))

@@ -32,13 +32,12 @@ _OSLO_POLICY = (
         "application/x-www-form-urlencoded",
         "Body type of http: checks",
         choices=("application/x-www-form-urlencoded", "application/json"),
-        keep="later",
     ),
-    Option("remote_ssl_verify_server_crt", "bool", False, "Verify TLS of https: checks", keep="later"),
-    Option("remote_ssl_ca_crt_file", "str", None, "CA of https: checks", keep="later"),
-    Option("remote_ssl_client_crt_file", "str", None, "Client certificate of https: checks", keep="later"),
-    Option("remote_ssl_client_key_file", "str", None, "Client key of https: checks", keep="later"),
-    Option("remote_timeout", "float", 60, "Timeout of http checks, seconds", minimum=0, keep="later"),
+    Option("remote_ssl_verify_server_crt", "bool", False, "Verify TLS of https: checks"),
+    Option("remote_ssl_ca_crt_file", "str", None, "CA of https: checks"),
+    Option("remote_ssl_client_crt_file", "str", None, "Client certificate of https: checks"),
+    Option("remote_ssl_client_key_file", "str", None, "Client key of https: checks"),
+    Option("remote_timeout", "float", 60, "Timeout of http checks, seconds", minimum=0),
 )
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {
