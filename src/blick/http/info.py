@@ -21,7 +21,7 @@ async def list_stores(request: Request) -> Response:
 
 async def list_stores_in_detail(request: Request) -> Response:
     """GET /v2/info/stores/detail"""
-    found = stores.list_stores_in_detail(request.services, request.context)
+    found = await stores.list_stores_in_detail(request.services, request.context)
     return json_response({"stores": [_detailed(store) for store in found]})
 
 

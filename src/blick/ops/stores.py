@@ -52,7 +52,7 @@ def list_stores(services: Services) -> list[StoreInfo]:
     return found
 
 
-def list_stores_in_detail(services: Services, context: RequestContext) -> list[StoreInfo]:
+async def list_stores_in_detail(services: Services, context: RequestContext) -> list[StoreInfo]:
     """The same, for those who may know where things lie. Raises Forbidden, NotFound."""
-    services.policy.require("stores_info_detail", context, {})
+    await services.policy.require("stores_info_detail", context, {})
     return list_stores(services)
