@@ -22,6 +22,7 @@ from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
 from blick.db.upgrade import ensure_current
 from blick.http.app import CALLER, App, Identity
+from blick.http.middleware.compression import Compression
 from blick.http.server.limits import ProtocolLimits
 from blick.identity.none import NoIdentity
 from blick.model.errors import ServiceUnavailable, StartRefused
@@ -104,7 +105,7 @@ def start(settings: Settings, before: Services | None = None) -> Running:
     )
     identity, mounts = _identity(settings, database)
     app = App(services, identity, mounts)
-    return Running(services, app, _with_cors(app, settings.cors))
+    return Running(services, app, _with_cors(Compression(app) if settings.api.gzip else app, settings.cors))
 
 
 def _with_cors(app: ASGIApp, cors: CorsSettings) -> ASGIApp:

@@ -109,6 +109,7 @@ def _api(reading: Reading, finder: "_Finder") -> ApiSettings:
         healthcheck_disable_file=_path(reading, "healthcheck", "disable_by_file_path"),
         delayed_delete=get("delayed_delete"),
         json_body_max_bytes=reading.get("blick", "json_body_max_bytes"),
+        gzip=reading.get("blick", "gzip"),
     )
 
 

@@ -47,6 +47,7 @@ class ApiSettings:
     healthcheck_disable_file: Path | None = None
     delayed_delete: bool = False
     json_body_max_bytes: int = 1 << 20
+    gzip: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _BLICK = (
     Option("insecure", "bool", False, "Let the standalone identity listen beyond this machine without TLS"),
     Option("token_ttl", "int", 3600, "Life of a token of the standalone identity, seconds", minimum=60),
     Option("json_body_max_bytes", "int", 1 << 20, "Longest JSON body accepted, bytes", minimum=1024),
+    Option("gzip", "bool", False, "Compress answers, but never image data, for clients that ask for it"),
 )
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {"DEFAULT": _DEFAULT, "blick": _BLICK}
