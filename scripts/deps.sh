@@ -18,6 +18,7 @@ packages=(
   grub-rescue-pc    # iso:   ships an ISO that somebody else made
   mariadb-server    # mariadb: run by the tests themselves, in folders of their own
   postgresql        # postgresql: likewise
+  memcached         # memcached: likewise
 )
 
 # A Debian Python comes without the module that fills a virtual environment with pip.
@@ -61,3 +62,5 @@ install_debian_packages() {
 }
 
 install_debian_packages
+# keystone, upstream, tempest: from PyPI, each in a virtual environment of its own in the user's cache folder
+cd "$(dirname "${BASH_SOURCE[0]}")/.." && "${PYTHON:-python3}" -m tests.support.environments

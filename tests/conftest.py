@@ -1,4 +1,4 @@
-"""What every tier shares: `--require` and the databases.
+"""What every tier shares: `--require`, the databases, Keystone and memcached.
 
 `--require` names real parts whose absence fails a run instead of skipping tests. See tests/support/parts.py.
 """
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import Databases
+from tests.support.keystone import Keystone
 from tests.support.mariadb import MariaDB
+from tests.support.memcached import Memcached
 from tests.support.parts import PARTS
 from tests.support.postgresql import PostgreSQL
 
@@ -118,3 +120,20 @@ def engine(request: pytest.FixtureRequest) -> str:
 def database_url(engine: str, databases: Databases, tmp_path: Path) -> str:
     """A database at our revision, without rows, for this test alone."""
     return databases.fresh(engine, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """A running Keystone with its usual accounts, shared by the whole run. Ask for the part too.
+
+    Leave it running, and its accounts but `spare` as they are; to stop it or to change its limits, make your own.
+    """
+    with Keystone(tmp_path_factory.mktemp("keystone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memcached]:
+    """A running memcached, shared by the whole run and not empty. Ask for the part too; to stop it, make your own."""
+    with Memcached(tmp_path_factory.mktemp("memcached")) as server:
+        yield server

@@ -21,6 +21,7 @@ from tests.bench.http11 import UnexpectedAnswer
 from tests.bench.metrics import METRICS, QUICK, Bench, Metric, Scale
 from tests.bench.report import Results
 from tests.bench.servers import Blick, Nginx, Server, Upstream
+from tests.support import environments
 
 ALL_SERVERS = ("upstream", "blick", "nginx")
 ROUNDS = 3
@@ -90,13 +91,13 @@ def _interrupted(number: int, frame: object) -> NoReturn:
 @contextmanager
 def _bench(wanted: list[str], scale: Scale, folder: Path | None) -> Iterator[Bench]:
     """Start the wanted servers in a temporary folder; stop them and remove it at the end."""
-    cache = install.cache_folder()
+    cache = environments.cache_folder()
     base = folder or cache
     base.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix="bench-", dir=base))
     with ExitStack() as cleanup:
         cleanup.callback(shutil.rmtree, root, ignore_errors=True)
-        upstream = install.upstream_environment(cache) if "upstream" in wanted else cache
+        upstream = environments.environment("upstream") if "upstream" in wanted else cache
 
         def make(subject: str, name: str, workers: int) -> Server:
             if subject == "upstream":
@@ -173,7 +174,9 @@ def _machine() -> list[str]:
     """The machine and the versions, for a reader of the figures."""
     model = _field("/proc/cpuinfo", "model name")
     memory_kib = int(_field("/proc/meminfo", "MemTotal").split()[0])
-    pins = dict(line.split("==") for line in install.REQUIREMENTS.read_text().splitlines() if "==" in line)
+    pins = dict(
+        line.split("==") for line in environments.requirements_file("upstream").read_text().splitlines() if "==" in line
+    )
     return [
         f"machine: {len(os.sched_getaffinity(0))} processors ({model}), {memory_kib / KIB_PER_GIB:.0f} GiB of memory",
         f"system: {platform.system()} {platform.release()}, Python {platform.python_version()}",

@@ -1,35 +1,14 @@
-"""Getting what the benchmark compares with: the reference service, nginx and the random data. Kept between runs."""
+"""Getting nginx, which the benchmark compares with, and the random data. Kept between runs."""
 
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).with_name("upstream-requirements.txt")
 MIB = 1024 * 1024
 SECTOR_BYTES = 512
 SLICE_BYTES = 64 * MIB  # every multiple may be the begin of an upload
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for Blick's benchmark."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blick"
-
-
-def upstream_environment(cache: Path) -> Path:
-    """The virtual environment with the reference service, made again when the pinned list changes."""
-    environment = cache / "bench-venv"
-    stamp, wanted = environment / "installed.txt", REQUIREMENTS.read_text()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return environment
-    shutil.rmtree(environment, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    pip = [str(environment / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
-    stamp.write_text(wanted)
-    return environment
 
 
 def nginx_program(cache: Path) -> Path | None:

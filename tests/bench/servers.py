@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.bench import procfs
 from tests.bench.http11 import Connection, UnexpectedAnswer
+from tests.support.upstream import uwsgi_settings
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
@@ -148,7 +149,7 @@ class Upstream(Server):
         _write_common_files(self)
         (self.folder / "glance-api.conf").write_text(_glance_configuration(self))
         shutil.copy(self._environment / "etc/glance/glance-api-paste.ini", self.folder)
-        (self.folder / "uwsgi.ini").write_text(self._uwsgi_settings())
+        (self.folder / "uwsgi.ini").write_text(uwsgi_settings(self._environment, self.port, self.workers))
         with self.log.open("ab") as log:
             configuration = str(self.folder / "glance-api.conf")
             manage = [str(self._environment / "bin/glance-manage"), "--config-file", configuration]
@@ -159,29 +160,6 @@ class Upstream(Server):
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "OS_GLANCE_CONFIG_DIR": str(self.folder)}
-
-    def _uwsgi_settings(self) -> str:
-        # `http-socket`: no router process in front. The guide's `plugins` line is for distributions that split uWSGI.
-        settings = {
-            "http-socket": f"127.0.0.1:{self.port}",
-            "module": "glance.wsgi.api:application",
-            "processes": str(self.workers),
-            "virtualenv": str(self._environment),
-            "socket-timeout": "10",
-            "http-auto-chunked": "true",
-            "http-chunked-input": "true",
-            "http-raw-body": "true",
-            "chunked-input-limit": "4194304",  # not in the guide: chunks of 1 MiB are refused without it
-            "lazy-apps": "true",
-            "add-header": "Connection: close",
-            "buffer-size": "65535",
-            "thunder-lock": "true",
-            "enable-threads": "true",
-            "exit-on-reload": "true",
-            "die-on-term": "true",
-            "master": "true",
-        }
-        return "[uwsgi]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
 
 
 class Nginx(Server):

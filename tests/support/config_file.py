@@ -15,11 +15,17 @@ def config_text(data_dir: Path, port: int, groups: Mapping[str, Mapping[str, obj
         "glance_store": {"filesystem_store_datadir": data_dir / STORE},
         "paste_deploy": {"flavor": "none"},
     }
-    for group, options in (groups or {}).items():
-        usual.setdefault(group, {}).update(options)
+    return ini_text(usual, groups or {})
+
+
+def ini_text(*layers: Mapping[str, Mapping[str, object]]) -> str:
+    """A configuration file of options by group and name; later layers replace what earlier ones say."""
+    merged: dict[str, dict[str, object]] = {}
+    for group, options in (item for layer in layers for item in layer.items()):
+        merged.setdefault(group, {}).update(options)
     sections = (
         "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in options.items())])
-        for group, options in usual.items()
+        for group, options in merged.items()
     )
     return "\n\n".join(sections) + "\n"
 

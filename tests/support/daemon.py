@@ -5,7 +5,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -25,18 +25,26 @@ class DaemonFailedError(Exception):
 class Daemon:
     """One foreground process with its children. Whatever kills the tests kills it too."""
 
-    def __init__(self, command: Sequence[str], log_path: Path, *, user: str | None = None) -> None:
-        """`user` None: as whom the tests run."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_path: Path,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`user` None: as whom the tests run. `environment` None: a PATH and little else."""
         self.log_path = log_path
         # The kernel ends the server with the tests, even if those are killed.
         self._command = [system_program("setpriv"), "--pdeathsig", "KILL", *command]
         self._user = user
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, is_ready: Callable[[], bool]) -> None:
         """Start it, unless it runs, and return once `is_ready()`. DaemonFailedError carries the end of its log."""
         if self._process is None or self._process.poll() is not None:
-            self._process = run_as(self._user, self._command, self.log_path)
+            self._process = run_as(self._user, self._command, self.log_path, self._environment)
         give_up_at = time.monotonic() + START_TIMEOUT_S
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > give_up_at:
@@ -83,7 +91,9 @@ class Daemon:
             process.send_signal(signal_number)
 
 
-def run_as(user: str | None, command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes]:
+def run_as(
+    user: str | None, command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """A process of a session of its own, so that a Ctrl-C at the tests reaches it through us only."""
     switched = (
         {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": list[str | int]()}
@@ -95,7 +105,7 @@ def run_as(user: str | None, command: Sequence[str], log_path: Path) -> subproce
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"},
+            env=environment or {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"},
             start_new_session=True,
             **switched,  # type: ignore[call-overload]
         )

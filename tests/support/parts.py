@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import environments
+
 VENV_BIN = Path(sys.executable).parent
 """Where the programs of the running virtual environment are (not resolved: its interpreter is a link out of it)."""
 
@@ -130,6 +132,11 @@ def every(*probes: Probe) -> Probe:
     return missing
 
 
+def environment(name: str) -> Probe:
+    """A probe for a virtual environment of tests/support/environments.py."""
+    return lambda: environments.missing(name)
+
+
 PARTS: dict[str, Part] = {
     "clients": Part(
         "the real clients: openstack, glance and openstacksdk",
@@ -151,6 +158,10 @@ PARTS: dict[str, Part] = {
         "an ISO from a Debian package, and xorriso to make one", every(programs("xorriso"), files(PACKAGED_ISO))
     ),
     "mounts": Part("mounts that only one process sees, for disks that fill up or turn read-only", mounts),
+    "memcached": Part("a memcached server", programs("memcached", "setpriv")),
+    "keystone": Part("a Keystone, the identity service", every(programs("setpriv"), environment("keystone"))),
+    "upstream": Part("the reference service", every(programs("setpriv"), environment("upstream"))),
+    "tempest": Part("Tempest, the field's own tests", environment("tempest")),
     "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),
     "postgresql": Part("a PostgreSQL server", every(programs("setpriv"), postgresql)),
 }
