@@ -21,10 +21,12 @@ from blick.conf.log import set_up_logging
 from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
 from blick.db.upgrade import ensure_current
-from blick.http.app import CALLER, App, Identity
+from blick.http.app import CALLER, App
 from blick.http.middleware.compression import Compression
 from blick.http.server.limits import ProtocolLimits
+from blick.identity.base import Identity
 from blick.identity.none import NoIdentity
+from blick.identity.trusted_headers import TrustedHeaders
 from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops import cleanup
@@ -54,7 +56,7 @@ class Running:
 
     async def aclose(self) -> None:
         """Close stores, threads and connections."""
-        self.app.identity.close()
+        await self.app.identity.aclose()
         await self.services.stores.aclose()
         self.services.threads.close()
         self.services.policy.close()
@@ -128,6 +130,8 @@ def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping
     match settings.identity.kind:
         case "none":
             return NoIdentity(), {}
+        case "trusted-headers":
+            return TrustedHeaders(settings.identity.trusted_proxies), {}
         case "standalone":
             # Loads password hashing and cryptography, which only this kind needs.
             from blick.identity.embedded.routes import identity_app
@@ -171,19 +175,29 @@ def _image_schema(settings: Settings) -> ImageSchema:
 
 
 def require_safe_listener(settings: Settings) -> None:
-    """Passwords and tokens in the clear, or no identity at all, are for this machine only, unless someone insists."""
-    server, kind = settings.server, settings.identity.kind
-    if server.insecure or server.cert_file is not None or is_loopback(server.bind_host):
+    """What an identity cannot protect beyond this machine stays on it, unless someone insists. Raises StartRefused."""
+    server, identity = settings.server, settings.identity
+    if is_loopback(server.bind_host):
         return
-    if kind == "standalone":
-        raise StartRefused(
-            f"Refusing to listen on {server.bind_host} without TLS: passwords and tokens would travel in the clear. "
-            "Give --cert-file and --key-file, or insist with --insecure."
-        )
-    if kind == "none":
-        _log.warning(
-            "listening on %s with no identity: whoever reaches this address is an administrator", server.bind_host
-        )
+    host = server.bind_host
+    match identity.kind:
+        case "standalone" if server.cert_file is None and not server.insecure:
+            raise StartRefused(
+                f"Refusing to listen on {host} without TLS: passwords and tokens would travel in the clear. "
+                "Give --cert-file and --key-file, or insist with --insecure."
+            )
+        case "none" if not server.insecure:
+            raise StartRefused(
+                f"Refusing to listen on {host} with no identity: whoever reaches it would be an administrator. "
+                "Choose an identity with [paste_deploy] flavor, listen on 127.0.0.1, or insist with --insecure."
+            )
+        case "none":
+            _log.warning("listening on %s with no identity: whoever reaches this address is an administrator", host)
+        case "trusted-headers" if not identity.trusted_proxies:
+            raise StartRefused(
+                f"Refusing to listen on {host} with trusted headers: anybody could write them. Name the addresses of "
+                "the authenticating proxy with [blick] trusted_proxies, or listen on 127.0.0.1."
+            )
 
 
 def protocol_limits(settings: Settings) -> ProtocolLimits:

@@ -30,6 +30,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         database=DatabaseSettings(connection=database_url, sqlite_synchronous=False),
         policy=PolicySettings(policy_file=tmp_path / "policy.yaml", policy_dirs=(tmp_path / "policy.d",)),
         identity=IdentitySettings(kind="none"),
+        server=ServerSettings(bind_host="127.0.0.1"),
     )
 
 

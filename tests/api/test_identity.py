@@ -16,6 +16,7 @@ from blick.identity.embedded.service import EmbeddedIdentity
 from blick.identity.embedded.slowdown import PAIR_RULE
 from blick.identity.embedded.tokens import new_signing_secret
 from blick.model.errors import Unauthenticated
+from tests.support.callers import asked
 from tests.support.identity import TOKEN_TTL_S, Cloud, FilledDatabase, fill_database, password_body, running_cloud
 
 DOMAIN = {"id": "default", "name": "Default"}
@@ -411,7 +412,7 @@ async def test_tokens_of_a_key_made_elsewhere_are_known_at_once(cloud: Cloud) ->
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test/identity/v3") as client:
         body = password_body("demo", cloud.first.demo_password, "demo")
         new = (await client.post("/auth/tokens", json=body)).headers["X-Subject-Token"]
-    other.close()
+    await other.aclose()
     assert await works(cloud, new)
     assert await works(cloud, old)
     with cloud.database.engine.begin() as connection:
@@ -430,7 +431,7 @@ async def test_without_keys_nobody_is_let_in(cloud: Cloud) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test/identity/v3") as client:
         refused(await client.get("/auth/projects", headers=auth(token)), 503)
         refused(await client.get("/auth/projects", headers=auth("rubbish")), 401)
-    fresh.close()
+    await fresh.aclose()
 
 
 # -- passwords ---------------------------------------------------------------------------------------------------
@@ -652,7 +653,7 @@ async def test_an_application_credential_logs_in_with_its_roles(cloud: Cloud) ->
         assert token["project"]["name"] == "demo"
         assert token["application_credential"] == {"id": credential["id"], "name": "ci", "restricted": True}
     context = await cloud.identity.authenticate(
-        [(b"x-auth-token", response.headers["X-Subject-Token"].encode())], "req-1"
+        asked([(b"x-auth-token", response.headers["X-Subject-Token"].encode())])
     )
     assert context.roles == {"reader"}
 
@@ -771,14 +772,14 @@ async def test_the_caller_of_the_image_service_is_told(cloud: Cloud) -> None:
     issued = await cloud.log_in("admin", cloud.first.admin_password, "admin")
     token, document = issued.headers["X-Subject-Token"], issued.json()["token"]
     headers = [(b"host", b"x"), (b"x-auth-token", token.encode()), (b"x-roles", b"king")]
-    context = await cloud.identity.authenticate(headers, "req-1")
+    context = await cloud.identity.authenticate(asked(headers, "req-1"))
     assert (context.user_id, context.user_name) == (document["user"]["id"], "admin")
     assert (context.project_id, context.project_name) == (document["project"]["id"], "admin")
     assert (context.user_domain_id, context.project_domain_id) == ("default", "default")
     assert context.roles == {"admin", "manager", "member", "reader"}
     assert (context.is_admin, context.read_only, context.service_roles) == (False, False, frozenset())
     assert (context.request_id, context.auth_token) == ("req-1", token)
-    assert (await cloud.identity.authenticate(headers, "req-2")).request_id == "req-2"
+    assert (await cloud.identity.authenticate(asked(headers, "req-2"))).request_id == "req-2"
 
 
 async def test_a_service_token_brings_its_roles_or_spoils_everything(cloud: Cloud) -> None:
@@ -788,27 +789,27 @@ async def test_a_service_token_brings_its_roles_or_spoils_everything(cloud: Clou
     user, plain = (await cloud.admin_token()).encode(), (await cloud.demo_token()).encode()
     cloud.database.write_now(directory.add_role, user_id=demo.id, project_id=project.id, role_id=role.id)
     service = (await cloud.log_in("demo", cloud.first.demo_password, "demo")).headers["X-Subject-Token"].encode()
-    context = await cloud.identity.authenticate([(b"x-auth-token", user), (b"x-service-token", service)], "req")
+    context = await cloud.identity.authenticate(asked([(b"x-auth-token", user), (b"x-service-token", service)]))
     assert context.service_roles == {"member", "reader", "service"}
     assert context.user_name == "admin"
     for bad in (b"", b"rubbish", user):
         with pytest.raises(Unauthenticated):
-            await cloud.identity.authenticate([(b"x-auth-token", user), (b"x-service-token", bad)], "req")
+            await cloud.identity.authenticate(asked([(b"x-auth-token", user), (b"x-service-token", bad)]))
     with pytest.raises(Unauthenticated):
-        await cloud.identity.authenticate([(b"x-service-token", service)], "req")
+        await cloud.identity.authenticate(asked([(b"x-service-token", service)]))
     assert plain
 
 
 @pytest.mark.parametrize("tokens", [[], [b""], [b"rubbish"], [b"\xff\x00"], [b"gAAAAA" + b"x" * 5000]])
 async def test_without_a_good_token_nobody_calls(cloud: Cloud, tokens: list[bytes]) -> None:
     with pytest.raises(Unauthenticated):
-        await cloud.identity.authenticate([(b"x-auth-token", token) for token in tokens], "req")
+        await cloud.identity.authenticate(asked([(b"x-auth-token", token) for token in tokens]))
 
 
 async def test_two_tokens_are_no_token(cloud: Cloud) -> None:
     token = (await cloud.demo_token()).encode()
     with pytest.raises(Unauthenticated):
-        await cloud.identity.authenticate([(b"x-auth-token", token), (b"x-auth-token", token)], "req")
+        await cloud.identity.authenticate(asked([(b"x-auth-token", token), (b"x-auth-token", token)]))
 
 
 async def test_a_known_token_costs_no_statement(cloud: Cloud) -> None:
@@ -817,12 +818,12 @@ async def test_a_known_token_costs_no_statement(cloud: Cloud) -> None:
     statements: list[str] = []
     headers = [(b"x-auth-token", (await cloud.demo_token()).encode())]
     event.listen(cloud.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    await cloud.identity.authenticate(headers, "req")
+    await cloud.identity.authenticate(asked(headers))
     assert 0 < len(statements) <= 6
     statements.clear()
     for _ in range(10):
-        await cloud.identity.authenticate(headers, "req")
+        await cloud.identity.authenticate(asked(headers))
     assert statements == []
     cloud.clock.now_s += TRUST_S
-    await cloud.identity.authenticate(headers, "req")
+    await cloud.identity.authenticate(asked(headers))
     assert statements

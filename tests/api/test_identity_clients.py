@@ -40,7 +40,7 @@ async def served(tmp_path: Path) -> AsyncIterator[tuple[str, FirstUsers]]:
         finally:
             server.should_exit = True
             await task
-            identity.close()
+            await identity.aclose()
 
 
 def _session(auth_url: str, name: str, password: str, **scope: Any) -> keystone_session.Session:

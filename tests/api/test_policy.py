@@ -9,6 +9,7 @@ import pytest
 
 from blick import boot
 from blick.conf.settings import PolicySettings, Settings
+from blick.identity.base import IdentityRequest
 from blick.model.context import RequestContext
 from blick.model.errors import StartRefused
 from blick.policy.enforcer import Enforcer
@@ -135,8 +136,8 @@ async def test_tokens_of_another_scope(service: Service, monkeypatch: pytest.Mon
     """Every rule is for project-scoped tokens."""
 
     class Scoped(callers.HeaderIdentity):
-        async def authenticate(self, headers: object, request_id: str) -> RequestContext:
-            return RequestContext(request_id, "u", roles=frozenset({"reader", "member"}), system_scope="all")
+        async def authenticate(self, request: IdentityRequest) -> RequestContext:
+            return RequestContext(request.request_id, "u", roles=frozenset({"reader", "member"}), system_scope="all")
 
     monkeypatch.setattr(service.app, "identity", Scoped())
     assert await listing(service) == 403

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from blick.identity.base import IdentityRequest
 from blick.model.context import RequestContext
 from blick.model.errors import Unauthenticated
 
@@ -16,15 +17,27 @@ HEADERS = {
 }
 
 
+def asked(
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    request_id: str = "req",
+    *,
+    method: str = "GET",
+    path: str = "/v2/images",
+    peer: str | None = "127.0.0.1",
+) -> IdentityRequest:
+    """What an identity is asked about a request with these headers."""
+    return IdentityRequest(tuple(headers), method, path, peer, request_id)
+
+
 class HeaderIdentity:
     """Believes what the headers say."""
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RequestContext:
-        given = {name.decode(): value.decode() for name, value in headers}
+    async def authenticate(self, request: IdentityRequest) -> RequestContext:
+        given = {name.decode(): value.decode() for name, value in request.headers}
         if "x-user-id" not in given:
             raise Unauthenticated("The request you have made requires authentication.")
         return RequestContext(
-            request_id=request_id,
+            request_id=request.request_id,
             user_id=given["x-user-id"],
             project_id=given.get("x-project-id"),
             roles=frozenset(role for role in given["x-roles"].split(",") if role),
@@ -33,5 +46,5 @@ class HeaderIdentity:
     def challenge(self, base_url: str) -> str:
         return f'Keystone uri="{base_url}"'
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Nothing is held."""

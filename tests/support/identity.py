@@ -100,7 +100,7 @@ async def running_cloud(path: Path, filled: FilledDatabase, **options: Any) -> A
             async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test:9292/identity/v3") as client:
                 yield Cloud(database, identity, clock, first, client, app)
         finally:
-            identity.close()
+            await identity.aclose()
 
 
 def password_body(name: str, password: str, project: str | None = None) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def _config(settings: Settings, reread: Reread | None = None) -> Config:
         log_config=None,
         access_log=settings.log.debug,
         server_header=False,
+        proxy_headers=False,  # who is at the other end of the connection is not a header's to say
         backlog=server.backlog,
         timeout_graceful_shutdown=server.grace_s,
         timeout_worker_healthcheck=READY_AFTER_S,

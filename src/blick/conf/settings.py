@@ -6,6 +6,7 @@ How files, environment and defaults become these records is the business of `bli
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,13 +144,17 @@ class StoresSettings:
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """Who vouches for callers. `kind` is what [paste_deploy] flavor chose; standalone when nothing is configured."""
+    """Who vouches for callers. `kind` is what [paste_deploy] flavor chose; standalone when nothing is configured.
+
+    `trusted_proxies` are those whose headers count with trusted-headers; none means this machine only.
+    """
 
     kind: Literal["standalone", "none", "keystone", "trusted-headers"] = "standalone"
     caching: bool = False
     cachemanagement: bool = False
     token_ttl_s: int = 3600
     keystone_authtoken: Mapping[str, Any] = field(default_factory=dict)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ and outwards: every error becomes an answer here, and only here (spec: images-ap
 import logging
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -25,8 +24,17 @@ from blick.http.forwarded import as_client_saw_it
 from blick.http.request import Request, base_url
 from blick.http.routes import ROUTES, Call, Route
 from blick.http.versions import Versions
+from blick.identity.base import Identity, IdentityRequest
 from blick.model.context import RequestContext
-from blick.model.errors import BlickError, BodyIncomplete, HeaderTooLong, Invalid, NotFound, Unauthenticated
+from blick.model.errors import (
+    BlickError,
+    BodyIncomplete,
+    HeaderTooLong,
+    Invalid,
+    NotFound,
+    PeerRefused,
+    Unauthenticated,
+)
 from blick.ops.services import Services
 
 _log = logging.getLogger(__name__)
@@ -36,25 +44,6 @@ CALLER: ContextVar[RequestContext | None] = ContextVar("caller", default=None)
 
 _VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 _SLASHES = re.compile(r"/{2,}")
-
-
-class Identity(Protocol):
-    """Who is calling, from the request's headers."""
-
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RequestContext:
-        """The caller, by ASGI's headers; `is_admin` is left to policy.
-
-        Raises Unauthenticated; ServiceUnavailable where that cannot be found out now.
-        """
-        ...
-
-    def challenge(self, base_url: str) -> str:
-        """What WWW-Authenticate tells a caller without valid identity; `base_url` is where it called us."""
-        ...
-
-    def close(self) -> None:
-        """Give back threads and connections."""
-        ...
 
 
 class App:
@@ -120,6 +109,8 @@ class App:
         rest = self._versions.rest_of(path, headers.get("accept", ""))
         if rest is None or path == "/":
             return self._version_document(scope, 300)
+        if path != scope["path"]:
+            scope = {**scope, "path": path}
         return await self._call(scope, receive, tail, headers, rest)
 
     async def _call(
@@ -147,12 +138,12 @@ class App:
 
     async def _caller(self, scope: Scope, request_id: str) -> RequestContext:
         try:
-            context = await self.identity.authenticate(scope["headers"], request_id)
-        except Unauthenticated:
-            if not self._services.settings.api.allow_anonymous_access:
+            context = await self.identity.authenticate(_identity_request(scope, request_id))
+        except Unauthenticated as error:
+            if isinstance(error, PeerRefused) or not self._services.settings.api.allow_anonymous_access:
                 raise
             return RequestContext(request_id, read_only=True)
-        return replace(context, is_admin=await self._services.policy.is_admin(context))
+        return replace(context, is_admin=context.is_admin or await self._services.policy.is_admin(context))
 
     def _find(self, scope: Scope, rest: str) -> tuple[Call, Mapping[str, str]] | Response:
         method = scope["method"]
@@ -213,6 +204,17 @@ class _Tail:
 def _not_allowed(method: str, route: Route, accept: str) -> Response:
     generic = f"The method {method} is not allowed for this resource."
     return errors.answer(405, "", accept, {"allow": ", ".join(route.calls)}, generic=generic)
+
+
+def _identity_request(scope: Scope, request_id: str) -> IdentityRequest:
+    client = scope.get("client")
+    return IdentityRequest(
+        headers=scope["headers"],
+        method=scope["method"],
+        path=scope["path"],
+        peer=client[0] if client else None,
+        request_id=request_id,
+    )
 
 
 def _request_id(headers: Mapping[str, str], longest: int) -> str:

@@ -19,6 +19,7 @@ STATUS: Final[Mapping[type[errors.BlickError], int]] = MappingProxyType(
         errors.Invalid: 400,
         errors.BodyIncomplete: 400,
         errors.Unauthenticated: 401,
+        errors.PeerRefused: 401,
         errors.Forbidden: 403,
         errors.NotFound: 404,
         errors.Conflict: 409,

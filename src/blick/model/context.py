@@ -1,6 +1,8 @@
 """Who is calling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from blick.model.service_catalog import ServiceCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +11,8 @@ class RequestContext:
 
     `roles` and `service_roles` are lower case. `is_admin` is the outcome of the rule `context_is_admin`.
     `read_only` marks an anonymous caller: it may look at what is public and change nothing.
+    The `service_` fields tell of the service that calls on behalf of the user, where one does.
+    `auth_token` is for calls to other services in the caller's name; it is never shown.
     """
 
     request_id: str
@@ -19,9 +23,18 @@ class RequestContext:
     user_name: str | None = None
     project_name: str | None = None
     user_domain_id: str | None = None
+    user_domain_name: str | None = None
     project_domain_id: str | None = None
+    project_domain_name: str | None = None
     domain_id: str | None = None
+    domain_name: str | None = None
     system_scope: str | None = None
+    is_admin_project: bool = True
+    service_user_id: str | None = None
+    service_user_domain_id: str | None = None
+    service_project_id: str | None = None
+    service_project_domain_id: str | None = None
     is_admin: bool = False
     read_only: bool = False
-    auth_token: str | None = None
+    auth_token: str | None = field(default=None, repr=False)
+    service_catalog: ServiceCatalog | None = field(default=None, repr=False)

@@ -6,6 +6,7 @@ The message of an error is shown to the caller: it never carries secrets, paths 
     BlickError
     ├── Invalid                 the request makes no sense as it stands
     ├── Unauthenticated         no valid identity came with the request
+    │   └── PeerRefused         it came from where nobody may come from, not even anonymously
     ├── Forbidden               the caller may see the thing but not do this
     ├── NotFound                no such thing, or the caller may not know of it
     ├── Conflict                the thing is in a state that does not allow this
@@ -34,6 +35,10 @@ class Invalid(BlickError):
 
 class Unauthenticated(BlickError):
     """No valid identity came with the request."""
+
+
+class PeerRefused(Unauthenticated):
+    """The request came from where nobody may come from, not even an anonymous caller."""
 
 
 class Forbidden(BlickError):

@@ -193,6 +193,11 @@ def _who(context: RequestContext) -> tuple[Any, ...]:
         context.project_domain_id,
         context.domain_id,
         context.system_scope,
+        context.is_admin_project,
+        context.service_user_id,
+        context.service_user_domain_id,
+        context.service_project_id,
+        context.service_project_domain_id,
         context.read_only,
     )
 
@@ -209,6 +214,11 @@ def _credentials(context: RequestContext) -> dict[str, Any]:
         "project_domain_id": context.project_domain_id,
         "domain_id": context.domain_id,
         "system_scope": context.system_scope,
+        "is_admin_project": context.is_admin_project,
+        "service_user_id": context.service_user_id,
+        "service_user_domain_id": context.service_user_domain_id,
+        "service_project_id": context.service_project_id,
+        "service_project_domain_id": context.service_project_domain_id,
         "read_only": context.read_only,
         "is_admin_project": True,  # what Keystone means where it names no such project
     }

@@ -62,3 +62,11 @@ def test_paste_file_that_says_nothing_leaves_it_to_the_flavor(config: Config, co
         (config.folder / "paste.ini").write_text(content)
     loaded = config.load("[paste_deploy]\nflavor = keystone\nconfig_file = paste.ini\n")
     assert loaded.settings.identity.kind == "keystone"
+
+
+def test_trusted_proxies(config: Config) -> None:
+    text = "[paste_deploy]\nflavor = trusted-headers\n[blick]\ntrusted_proxies = "
+    proxies = config.load(f"{text}10.0.0.1, 10.1.2.3/16, fd00::1\n").settings.identity.trusted_proxies
+    assert [str(proxy) for proxy in proxies] == ["10.0.0.1/32", "10.1.0.0/16", "fd00::1/128"]
+    assert config.load(text).settings.identity.trusted_proxies == ()
+    assert "proxy.example.com is neither" in config.refusal(f"{text}proxy.example.com\n")

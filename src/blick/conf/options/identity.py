@@ -9,7 +9,7 @@ _PASTE_DEPLOY = (
         "flavor",
         "str",
         None,
-        "Pipeline choice: keystone, keystone+caching, keystone+cachemanagement, caching, cachemanagement, none",
+        "Who vouches for callers: keystone, trusted-headers, standalone, none; +caching, +cachemanagement",
     ),
     Option("config_file", "str", None, "Paste file; read only for its known pipelines"),
 )
@@ -101,7 +101,18 @@ AUTH_PLUGIN = (
     Option("timeout", "int", None, "Request timeout, seconds"),
 )
 
+_BLICK = (
+    Option(
+        "trusted_proxies",
+        "list",
+        (),
+        "Addresses or networks of the proxy whose identity headers count with flavor trusted-headers; "
+        "none = this machine",
+    ),
+)
+
 OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "paste_deploy": _PASTE_DEPLOY,
     "keystone_authtoken": _KEYSTONE_AUTHTOKEN + AUTH_PLUGIN,
+    "blick": _BLICK,
 }

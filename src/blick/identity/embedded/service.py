@@ -6,7 +6,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ from blick.db import identity_tokens
 from blick.db.engine import Database
 from blick.db.identity import ApplicationCredential, Project, Role, User
 from blick.db.identity_tokens import Subject
+from blick.identity.base import IdentityRequest, unique_header
 from blick.identity.embedded import slowdown
 from blick.identity.embedded.names import DOMAIN_ID, is_id, is_name
 from blick.identity.embedded.passwords import MAX_PASSWORD_BYTES, NO_PASSWORD, hash_password, password_matches
@@ -96,9 +97,9 @@ class EmbeddedIdentity:
         self._ring: KeyRing | None = None
         self._ring_loaded_ms = 0
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Wait for password checks that still run. The database is not closed."""
-        self._threads.shutdown(wait=True)
+        await hop(None, self._threads.shutdown, wait=True)
 
     def now_ms(self) -> int:
         """The clock, in milliseconds since 1970."""
@@ -106,26 +107,21 @@ class EmbeddedIdentity:
 
     # -- who is calling ------------------------------------------------------------------------------------------
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RequestContext:
+    async def authenticate(self, request: IdentityRequest) -> RequestContext:
         """The caller named by X-Auth-Token, and by X-Service-Token where one came along.
 
-        `headers` are ASGI's: names in lower case. `is_admin` is left False, that is the policy's to say.
-        Raises Unauthenticated without a valid token, or with a service token that is not valid or lacks the role
-        `service`; ServiceUnavailable.
+        `is_admin` is left False, that is the policy's to say. Raises Unauthenticated without a valid token, or with a
+        service token that is not valid or lacks the role `service`; ServiceUnavailable.
         """
-        token = service_token = None
-        for name, value in headers:
-            if name == b"x-auth-token":
-                token = value if token is None else b""  # two tokens are no token
-            elif name == b"x-service-token":
-                service_token = value if service_token is None else b""
+        token = unique_header(request.headers, b"x-auth-token")
+        service_token = unique_header(request.headers, b"x-service-token")
         service_roles: frozenset[str] = frozenset()
         if service_token is not None:
             service_roles = (await self._trust(service_token)).context.roles
             if "service" not in service_roles:
                 raise Unauthenticated(_REFUSED)
         context = (await self._trust(token or b"")).context
-        return replace(context, request_id=request_id, service_roles=service_roles)
+        return replace(context, request_id=request.request_id, service_roles=service_roles)
 
     def challenge(self, base_url: str) -> str:
         """What WWW-Authenticate tells a caller without a valid token: where to get one."""
