@@ -11,6 +11,7 @@ from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
     PolicySettings,
+    ServerSettings,
     Settings,
     StoreSettings,
     StoresSettings,
