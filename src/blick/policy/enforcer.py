@@ -220,7 +220,6 @@ def _credentials(context: RequestContext) -> dict[str, Any]:
         "service_project_id": context.service_project_id,
         "service_project_domain_id": context.service_project_domain_id,
         "read_only": context.read_only,
-        "is_admin_project": True,  # what Keystone means where it names no such project
     }
 
 
