@@ -97,8 +97,5 @@ async def test_nothing_is_remembered_across_a_change_of_the_file(tmp_path: Path)
 
 
 def test_every_credential_that_rules_see_tells_callers_apart() -> None:
-    seen = set(enforcer_module._credentials(MEMBER)) - {
-        "tenant",
-        "is_admin_project",
-    }  # another name of project_id; always true
+    seen = set(enforcer_module._credentials(MEMBER)) - {"tenant"}  # another name of project_id
     assert len(seen) == len(enforcer_module._who(MEMBER))
