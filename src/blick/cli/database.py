@@ -40,7 +40,7 @@ def identity_database(data: Path, config_files: Sequence[Path]) -> Iterator[Data
 
     Raises StartRefused where there is none yet, or where it holds no users because identity is elsewhere.
     """
-    settings = _settings(data, config_files)
+    settings = configured(data, config_files)
     database = open_database(settings.database)
     try:
         if not database.read_now(directory.tables_exist):
@@ -50,7 +50,8 @@ def identity_database(data: Path, config_files: Sequence[Path]) -> Iterator[Data
         database.close()
 
 
-def _settings(data: Path, config_files: Sequence[Path]) -> Settings:
+def configured(data: Path, config_files: Sequence[Path]) -> Settings:
+    """The settings of the service in `data`, or of the one configured by files. Raises StartRefused without either."""
     if config_files:
         return load.load(config_files).settings
     if not (data / "blick.sqlite3").exists():

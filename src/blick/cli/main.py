@@ -12,6 +12,7 @@ from blick.model.errors import BlickError
 COMMANDS = {
     "serve": ("blick.cli.serve", "serve"),
     "config": ("blick.cli.config", "config"),
+    "db": ("blick.cli.manage", "database_actions"),
     "user": ("blick.cli.user", "user"),
     "project": ("blick.cli.project", "project"),
     "role": ("blick.cli.role", "role"),

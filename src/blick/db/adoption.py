@@ -140,6 +140,25 @@ def place_at(connection: Connection, revision: str | None) -> str:
     return chosen
 
 
+def require_reached(connection: Connection, revision: str) -> None:
+    """Raises StartRefused unless Glance's tables are at `revision`, or will be once Blick has made them, or beyond.
+
+    Blick runs none of Glance's migrations.
+    """
+    if revision not in CONTRACTED + EXPANDED and revision not in _TOO_OLD:
+        raise StartRefused(f"There is no revision {revision!r} of Glance's.")
+    reached = require_adoptable(connection).revisions or (GLANCE_HEAD,)
+    if revision not in _TOO_OLD and _age(revision) > _age(reached[0]) and revision not in reached:
+        raise StartRefused(
+            f"Glance's tables are at {', '.join(reached)}, and Blick leaves them so; it works with them as they are. "
+            f"Only Glance's own `glance-manage db sync` takes them to {revision}."
+        )
+
+
+def _age(revision: str) -> int:
+    return RELEASES.index(revision.rpartition("_")[0])
+
+
 def _fitting(connection: Connection, tables: frozenset[str]) -> tuple[str, ...]:
     """The revisions whose tables look like these; several, because most revisions change nothing."""
     if "os_hidden" not in {column["name"] for column in inspect(connection).get_columns("images")}:

@@ -3,6 +3,8 @@
 Alembic keeps our history in a table of our own; that of Glance's tables is in `alembic_version` (blick.db.adoption).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, table, update
@@ -23,15 +25,38 @@ def ensure_current(database: Database) -> bool:
     Raises StartRefused if the database was made by a newer release, or by a Glance that is too old or too new, and
     where it cannot be used.
     """
-    try:
-        database.read_now(adoption.require_adoptable)
-        if database.read_now(current_revision) == HEAD:
+    with _told(database):
+        if _is_current(database):
             database.write_now(_require_writable)
             return False
         database.write_now(_upgrade)
+    return True
+
+
+def is_current(database: Database) -> bool:
+    """Would `ensure_current` find nothing to do? Changes nothing. Raises StartRefused where that would."""
+    with _told(database):
+        return _is_current(database)
+
+
+@contextmanager
+def _told(database: Database) -> Iterator[None]:
+    """Trouble with the database, told as an operator needs it."""
+    try:
+        yield
     except (ServiceUnavailable, DBAPIError) as error:
         raise StartRefused(f"The database {database.engine.url!r} cannot be used: {_reason(error)}.") from error
-    return True
+
+
+def _is_current(database: Database) -> bool:
+    database.read_now(adoption.require_adoptable)
+    revision = database.read_now(current_revision)
+    if revision is not None and revision > HEAD:
+        raise StartRefused(
+            f"The database is at revision {revision}, which this release does not know: it was made by a newer one. "
+            "Install that release, or restore a backup from before the upgrade."
+        )
+    return revision == HEAD
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -57,16 +82,8 @@ def _upgrade(connection: Connection) -> None:
     # Alembic takes half as long to load as everything else together: only who upgrades pays for it.
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    known = {entry.revision for entry in ScriptDirectory.from_config(config).walk_revisions()}
-    revision = current_revision(connection)
-    if revision is not None and revision not in known:
-        raise StartRefused(
-            f"The database is at revision {revision}, which this release does not know: it was made by a newer one. "
-            "Install that release, or restore a backup from before the upgrade."
-        )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
