@@ -111,8 +111,8 @@ class Keystone(KeystoneServer):
             return answer.headers["X-Subject-Token"], answer.json()["token"]
 
     def revoke(self, token: str) -> None:
-        """Makes a token invalid at once."""
-        with self.admin() as api:  # a token with access rules may not do it itself
+        """Makes a token invalid at once. Keystone refuses that for one of a credential with access rules."""
+        with self.admin() as api:
             api.request("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
 
     def application_credential(
