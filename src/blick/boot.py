@@ -32,6 +32,7 @@ from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops import cleanup
 from blick.ops.services import Services, epoch_ms, this_process
 from blick.policy.enforcer import Enforcer
+from blick.policy.properties import PropertyProtections, load_protections
 from blick.stores.registry import open_stores
 from blick.stream.hop import hop
 from blick.stream.threads import TransferThreads
@@ -69,24 +70,23 @@ def prepare(settings: Settings) -> None:
     Raises StartRefused with a text for the operator.
     """
     require_safe_listener(settings)
-    _require_enforceable(settings)
     database = open_database(settings.database)
     try:
         ensure_current(database)
     finally:
         database.close()
-    Enforcer(settings.policy).close()
+    policy = Enforcer(settings.policy)
+    _protections(settings, policy)
+    policy.close()
     _image_schema(settings)
     open_stores(settings.stores)
 
 
-def _require_enforceable(settings: Settings) -> None:
-    """An operator who protects something must not be served as if it were protected."""
-    if settings.policy.property_protection_file is not None:
-        raise StartRefused(
-            "DEFAULT.property_protection_file: this release does not enforce property protections, so everybody could "
-            "read and write the properties that the file protects. Remove the option only if that is acceptable."
-        )
+def _protections(settings: Settings, policy: Enforcer) -> PropertyProtections | None:
+    file = settings.policy.property_protection_file
+    if file is None:
+        return None
+    return load_protections(file, settings.policy.property_protection_rule_format, policy)
 
 
 def start(settings: Settings, before: Services | None = None) -> Running:
@@ -95,11 +95,13 @@ def start(settings: Settings, before: Services | None = None) -> Running:
     `before` are the services that a reload replaces: work that goes on with them is this process's still.
     """
     database = open_database(settings.database)
+    policy = Enforcer(settings.policy)
     services = Services(
         settings=settings,
         database=database,
         stores=open_stores(settings.stores),
-        policy=Enforcer(settings.policy),
+        policy=policy,
+        protections=_protections(settings, policy),
         image_schema=_image_schema(settings),
         threads=TransferThreads(),
         holder=this_process(),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from blick import boot
 from blick.conf.settings import PolicySettings, Settings
 from blick.identity.base import IdentityRequest
 from blick.model.context import RequestContext
@@ -187,9 +186,3 @@ class TestStart:
         admin = RequestContext("req-1", "u", "p", roles=frozenset({"admin"}))
         assert await enforcer.is_admin(admin)
         assert not await enforcer.is_admin(replace(admin, roles=frozenset({"member"})))
-
-
-def test_protections_that_nobody_would_enforce_refuse_the_start(settings: Settings, tmp_path: Path) -> None:
-    protected = replace(settings.policy, property_protection_file=tmp_path / "protections.conf")
-    with pytest.raises(StartRefused, match="property_protection_file"):
-        boot.prepare(replace(settings, policy=protected))

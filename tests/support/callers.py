@@ -40,7 +40,10 @@ class HeaderIdentity:
             request_id=request.request_id,
             user_id=given["x-user-id"],
             project_id=given.get("x-project-id"),
-            roles=frozenset(role for role in given["x-roles"].split(",") if role),
+            roles=_names(given["x-roles"]),
+            service_roles=_names(given.get("x-service-roles", "")),
+            system_scope=given.get("openstack-system-scope"),
+            domain_id=given.get("x-domain-id"),
         )
 
     def challenge(self, base_url: str) -> str:
@@ -48,3 +51,7 @@ class HeaderIdentity:
 
     async def aclose(self) -> None:
         """Nothing is held."""
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.lower() for name in text.split(",") if name)

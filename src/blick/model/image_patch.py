@@ -51,19 +51,32 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class PatchSubject:
-    """What of an image the rules look at: its status, and the custom properties that the caller may read."""
-
-    status: str
-    properties: Mapping[str, str | None]
-
-
-@dataclass(frozen=True, slots=True)
 class PropertyEvent:
-    """One touch of a custom property, for the check of property protections."""
+    """One touch of a custom property."""
 
     name: str
     action: Literal["create", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyRights:
+    """What property protections keep from a caller: names that may not be read, touches that may not be made.
+
+    A property that the caller may not read does not exist for the caller's changes, and stays as it is unless one
+    of them creates it anew.
+    """
+
+    unreadable: frozenset[str] = frozenset()
+    denied: frozenset[PropertyEvent] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSubject:
+    """What of an image the rules look at: its status, its custom properties, and the caller's rights to those."""
+
+    status: str
+    properties: Mapping[str, str | None]
+    rights: PropertyRights = PropertyRights()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +95,7 @@ class PatchPlan:
     `base` holds new values of base attributes (without tags and locations), `tags` the new list as sent,
     doubles included, or None when the request leaves the tags alone. `set_properties` and `remove_properties`
     are the net effect; `events` tells each step, in order. `created` are the names that the image gets anew;
-    `resulting_properties` is what the caller will see afterwards.
-
-    A name in `created` may exist unseen when the caller may not read it: whoever executes the plan looks.
+    `resulting_properties` is what it has afterwards.
     """
 
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -209,11 +220,11 @@ def _index(operation: Operation, step: str) -> int | None:
 
 
 def plan(changes: Iterable[Change], subject: PatchSubject, schema: ImageSchema, *, is_admin: bool) -> PatchPlan:
-    """Say what `changes` do to the image. Quotas, policies and property protections are not looked at.
+    """Say what `changes` do to the image. Quotas and policies are not looked at.
 
     Raises `Conflict` (a property that is missing, or exists against v2.0's rule), `Forbidden` (an attribute that
-    cannot be removed, a format that is settled, an owner set by anyone but an administrator) or `Invalid`
-    (a required property would be missing). Nothing has happened then.
+    cannot be removed, a format that is settled, an owner set by anyone but an administrator, a property that is
+    protected from the caller) or `Invalid` (a required property would be missing). Nothing has happened then.
     """
     draft = _Draft(subject, is_admin=is_admin)
     for change in changes:
@@ -259,18 +270,22 @@ class _Draft:
             self._base[name] = (value or None) if name == "owner" else value
 
     def apply_to_property(self, change: Change) -> None:
-        name, exists = change.name, change.name in self._properties
+        name, rights = change.name, self._subject.rights
+        exists = name in self._properties and name not in rights.unreadable
         if not exists and change.operation != "add":
             raise Conflict(f"Property {name} does not exist.")
         if exists and change.must_be_new:
             raise Conflict(f"Property {name} already present.")
+        removes = change.operation == "remove"
+        event = PropertyEvent(name, "delete" if removes else "update" if exists else "create")
+        if event in rights.denied:
+            raise Forbidden(f"Attribute '{name}' is reserved.")
         self._touched.add(name)
-        if change.operation == "remove":
+        self._events.append(event)
+        if removes:
             del self._properties[name]
-            self._events.append(PropertyEvent(name, "delete"))
         else:
             self._properties[name] = property_value(change.value)
-            self._events.append(PropertyEvent(name, "update" if exists else "create"))
 
     def plan(self) -> PatchPlan:
         before, after = self._subject.properties, self._properties

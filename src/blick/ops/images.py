@@ -21,10 +21,12 @@ async def create(services: Services, context: RequestContext, new: NewImage) -> 
     """Register an image without data. Raises Forbidden, LimitExceeded, Conflict (the id is taken)."""
     access.require_writer(context)
     owner = _owner_of_new(context, new)
-    target = {**new.properties, "project_id": owner, "owner": owner, "visibility": new.visibility}
+    target = {"project_id": owner, "owner": owner, "visibility": new.visibility}
     await services.policy.require("add_image", context, target)
     if new.visibility in _VISIBILITY_RULES:
         await services.policy.require(_VISIBILITY_RULES[new.visibility], context, target)
+    if services.protections is not None:
+        await services.protections.require_new(new.properties, context)
     quotas = services.settings.quotas
     check_tag_quota(len(new.tags), quotas.image_tag_quota)
     check_property_quota(len(new.properties), quotas.image_property_quota)
@@ -52,7 +54,7 @@ async def create(services: Services, context: RequestContext, new: NewImage) -> 
         tags=tuple(dict.fromkeys(new.tags)),
     )
     await services.database.write(images.insert_image, image)
-    return image
+    return (await _as_seen(services, context, [image]))[0]
 
 
 def _owner_of_new(context: RequestContext, new: NewImage) -> str | None:
@@ -66,8 +68,19 @@ def _owner_of_new(context: RequestContext, new: NewImage) -> str | None:
 
 
 async def show(services: Services, context: RequestContext, image_id: str) -> Image:
-    """One image. Raises NotFound."""
-    return await access.load_for(services, context, image_id, "get_image")
+    """One image, as the caller may see it. Raises NotFound."""
+    image = await access.load_for(services, context, image_id, "get_image")
+    return (await _as_seen(services, context, [image]))[0]
+
+
+async def _as_seen(services: Services, context: RequestContext, found: list[Image]) -> list[Image]:
+    """The images without the properties that are kept from the caller.
+
+    For answers only: whatever decides about an image has to know all of it.
+    """
+    if services.protections is None:
+        return found
+    return await services.protections.readable(found, context)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +102,7 @@ async def list_images(services: Services, context: RequestContext, query: ImageQ
     found = await services.database.read(image_pages.page, query, scope)
     seen = await services.policy.visible(context, found)
     more = len(found) == query.limit and bool(seen)
-    return Page(tuple(seen), found[-1].id if more else None)
+    return Page(tuple(await _as_seen(services, context, seen)), found[-1].id if more else None)
 
 
 async def delete(services: Services, context: RequestContext, image_id: str) -> None:
@@ -133,18 +146,19 @@ async def _switch(services: Services, context: RequestContext, image_id: str, ac
 async def change(
     services: Services, context: RequestContext, image_id: str, changes: tuple[image_patch.Change, ...]
 ) -> Image:
-    """Apply a PATCH, all of it or nothing; gives the image as it is then.
+    """Apply a PATCH, all of it or nothing; gives the image as the caller may see it then.
 
     Raises NotFound, Forbidden, Conflict, Invalid, LimitExceeded.
     """
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "get_image")
     if not changes:
-        return image
+        return (await _as_seen(services, context, [image]))[0]
     # First of all, so that one who may not change the image learns nothing more of it.
     await services.policy.require_on_image("modify_image", context, image)
     access.require_owner_in_database(context, image)
-    subject = image_patch.PatchSubject(image.status, image.properties)
+    rights = await _property_rights(services, context, changes)
+    subject = image_patch.PatchSubject(image.status, image.properties, rights)
     plan = image_patch.plan(changes, subject, services.image_schema, is_admin=context.is_admin)
     await _require_planned(services, context, image, plan)
     if plan.tags is not None:
@@ -154,7 +168,17 @@ async def change(
         (QUEUED, IMPORTING) if plan.base.keys() & {"disk_format", "container_format"} else (),
         context.project_id,
     )
-    return await services.database.write(images.change, image.id, plan, limits, services.now())
+    changed = await services.database.write(images.change, image.id, plan, limits, services.now())
+    return (await _as_seen(services, context, [changed]))[0]
+
+
+async def _property_rights(
+    services: Services, context: RequestContext, changes: tuple[image_patch.Change, ...]
+) -> image_patch.PropertyRights:
+    if services.protections is None:
+        return image_patch.PropertyRights()
+    touched = [change.name for change in changes if not services.image_schema.is_base(change.name)]
+    return await services.protections.rights(touched, context)
 
 
 async def _require_planned(

@@ -13,6 +13,7 @@ from blick.conf.settings import Settings
 from blick.db.engine import Database
 from blick.model.schema import ImageSchema
 from blick.policy.enforcer import Enforcer
+from blick.policy.properties import PropertyProtections
 from blick.stores.registry import Stores
 from blick.stream.threads import TransferThreads
 
@@ -38,6 +39,7 @@ class Services:
     image_schema: ImageSchema
     threads: TransferThreads
     holder: str
+    protections: PropertyProtections | None = None  # of custom properties; None: all are everybody's
     running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under
     now: Callable[[], datetime] = utc_now
     now_ms: Callable[[], int] = epoch_ms
