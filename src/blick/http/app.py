@@ -99,9 +99,9 @@ class App:
                 await app(scope, receive, tail)
                 return None
         path = _SLASHES.sub("/", _readable(scope))
-        if path in ("/versions", "/versions/"):
+        if path == "/versions" or path.startswith("/versions/"):
             return self._version_document(scope, 200)
-        if path == "/v2":
+        if self._versions.accepts(path[1:]):
             return Response(
                 status_code=302,
                 headers={"location": f"{self._base_url(scope)}/v2/", "content-type": "text/plain; charset=utf8"},

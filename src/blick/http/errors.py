@@ -55,7 +55,7 @@ REASON: Final[Mapping[int, str]] = MappingProxyType(
         410: "Gone",
         413: "Request Entity Too Large",
         415: "Unsupported Media Type",
-        416: "Requested Range Not Satisfiable",
+        416: "Request Range Not Satisfiable",
         429: "Too Many Requests",
         431: "Request Header Fields Too Large",
         500: "Internal Server Error",

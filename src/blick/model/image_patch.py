@@ -22,8 +22,8 @@ Operation = Literal["add", "replace", "remove"]
 
 MEDIA_TYPES: Final[Mapping[str, PatchVersion]] = MappingProxyType(
     {
-        "application/openstack-images-v2.1-json-patch": "2.1",
         "application/openstack-images-v2.0-json-patch": "2.0",
+        "application/openstack-images-v2.1-json-patch": "2.1",
     }
 )
 
