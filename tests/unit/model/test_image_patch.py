@@ -67,7 +67,7 @@ def test_media_types() -> None:
 def test_other_media_types_are_told_the_right_ones(text: str | None) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
         version_of(text)
-    assert caught.value.accept_patch == (V21, V20)
+    assert caught.value.accept_patch == (V20, V21)
 
 
 # What is malformed
