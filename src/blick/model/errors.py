@@ -19,9 +19,12 @@ The message of an error is shown to the caller: it never carries secrets, paths 
     ├── ServiceUnavailable      something that Blick needs does not answer
     ├── BodyIncomplete          the client went away or its body broke off
     ├── StartRefused            configuration or surroundings that Blick must not start with
+    ├── SourceError             a server that Blick fetches from did not do what was asked
+    │   └── SourceMissing, SourceDenied, SourceUnavailable, SourceBroken
     └── StoreError              a store could not do what was asked
         ├── DataNotFound  ├── DataExists    ├── StoreFull   ├── StoreDenied
-        ├── StoreReadOnly ├── StoreUnavailable ├── RangeInvalid └── WriterClosed
+        ├── StoreReadOnly ├── StoreUnavailable ├── RangeInvalid ├── RangeUnsupported
+        └── WriterClosed
 """
 
 
@@ -104,6 +107,26 @@ class StartRefused(BlickError):
     """Configuration or surroundings that Blick must not start with; the text tells the operator why."""
 
 
+class SourceError(BlickError):
+    """A server that Blick fetches from did not do what was asked."""
+
+
+class SourceMissing(SourceError):
+    """It has nothing under that URI."""
+
+
+class SourceDenied(SourceError):
+    """It wants other credentials, or refuses us."""
+
+
+class SourceUnavailable(SourceError):
+    """It cannot be reached, does not answer, or has trouble of its own: trying again may help."""
+
+
+class SourceBroken(SourceError):
+    """Its answer ended early or is malformed; nobody may take the bytes for whole."""
+
+
 class StoreError(BlickError):
     """The store `store` could not do what was asked."""
 
@@ -129,7 +152,7 @@ class StoreDenied(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """This store takes no new data."""
+    """This store takes no new data, and removes none."""
 
 
 class StoreUnavailable(StoreError):
@@ -138,6 +161,10 @@ class StoreUnavailable(StoreError):
 
 class RangeInvalid(StoreError):
     """The wanted range lies outside the stored data, or the data ended early."""
+
+
+class RangeUnsupported(StoreError):
+    """This store cannot give a part of that object."""
 
 
 class WriterClosed(StoreError):

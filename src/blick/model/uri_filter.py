@@ -1,0 +1,171 @@
+"""Which URIs Blick fetches for users, and which addresses it connects to then (spec: import-and-tasks §8).
+
+Two steps, both pure. `UriFilter.target` judges the text of a URI; `UriFilter.screen` judges the addresses that its
+host was resolved to, so that no name leads to this machine or its neighbourhood unless the operator named the host.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from blick.model.errors import Invalid
+
+USUAL_PORTS: Final = {"http": 80, "https": 443}
+
+_UNUSUAL_CHARACTER = re.compile(r"[^\x21-\x7e]|\\")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# The addresses behind a translator from IPv6 to IPv4 stand in the last 32 bits (RFC 6052).
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URI leads: `host` is lower case and without brackets, `path` is what a request line names.
+
+    `credentials` are the user and password that stood in the URI, if any did.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def authority(self) -> str:
+        """What the header Host says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == USUAL_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_target(uri: str) -> Target:
+    """Take an http or https URI apart; its fragment is not part of what is fetched.
+
+    Raises Invalid for anything that different programs could read differently: unusual characters, numbers that
+    only look like an address, names that no DNS knows.
+    """
+    return _target(_split(uri), uri)
+
+
+def shown(uri: str) -> str:
+    """The URI as errors and logs may quote it: without user and password, and not too long."""
+    return re.sub(r"//[^/?#]*@", "//", uri)[:300]
+
+
+@dataclass(frozen=True, slots=True)
+class UriFilter:
+    """The operator's lists ([import_filtering_opts]). An allow list makes the deny list of the same kind void."""
+
+    allowed_schemes: tuple[str, ...] = ("http", "https")
+    disallowed_schemes: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    disallowed_hosts: tuple[str, ...] = ()
+    allowed_ports: tuple[int, ...] = (80, 443)
+    disallowed_ports: tuple[int, ...] = ()
+
+    def target(self, uri: str) -> Target:
+        """Where `uri` leads. Raises Invalid if it is malformed, or one of the lists refuses it.
+
+        A port that the URI does not write down is not looked at.
+        """
+        parts = _split(uri)
+        target = _target(parts, uri)
+        if not _passes(target.scheme, self.allowed_schemes, self.disallowed_schemes):
+            raise _refused(uri)
+        if not _passes(target.host, _hosts(self.allowed_hosts), _hosts(self.disallowed_hosts)):
+            raise _refused(uri)
+        if parts.port is not None and not _passes(parts.port, self.allowed_ports, self.disallowed_ports):
+            raise _refused(uri)
+        return target
+
+    def screen(self, target: Target, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Those of the host's `addresses` that may be connected to, in their order. Raises Invalid if none is left.
+
+        Loopback, link-local and other addresses that are no host's own are for hosts in `allowed_hosts` only.
+        Private networks are not held back.
+        """
+        named = target.host in _hosts(self.allowed_hosts)
+        denied = frozenset() if self.allowed_hosts else frozenset(_hosts(self.disallowed_hosts))
+        passed = tuple(
+            address
+            for address in addresses
+            if (named or not _is_special(_inner(address))) and not denied & {address, str(_inner(address))}
+        )
+        if not passed:
+            raise Invalid(f"The host {target.host} has no address that may be used.")
+        return passed
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        parts.port  # noqa: B018 - raises where the port is no number
+    except ValueError as error:
+        raise _refused(uri) from error
+    if _UNUSUAL_CHARACTER.search(uri) or parts.scheme not in USUAL_PORTS or parts.netloc.count("@") > 1:
+        raise _refused(uri)
+    return parts
+
+
+def _target(parts: SplitResult, uri: str) -> Target:
+    host = _canonical(parts.hostname or "")
+    if host is None or parts.port == 0:
+        raise _refused(uri)
+    credentials = None
+    if parts.username is not None:
+        credentials = unquote(parts.username), unquote(parts.password or "")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    port = USUAL_PORTS[parts.scheme] if parts.port is None else parts.port
+    return Target(parts.scheme, host, port, path, credentials)
+
+
+def _refused(uri: str) -> Invalid:
+    return Invalid(f"This URI does not pass the filter: {shown(uri)}")
+
+
+def _canonical(host: str) -> str | None:
+    """The host in the one way of writing it; None where it is neither a name nor an address."""
+    host = host.lower()
+    if ":" in host:
+        try:
+            return None if "%" in host else str(IPv6Address(host))
+        except ValueError:
+            return None
+    if _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        try:
+            # Refuses short, octal and hexadecimal forms, and leading zeros.
+            return str(IPv4Address(host))
+        except ValueError:
+            return None
+    host = host.removesuffix(".")
+    return host if _NAME.fullmatch(host) else None
+
+
+def _hosts(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_canonical(name.strip("[]")) or name.lower() for name in names)
+
+
+def _passes(value: object, allowed: tuple[object, ...], disallowed: tuple[object, ...]) -> bool:
+    return value in allowed if allowed else value not in disallowed
+
+
+def _inner(address: str) -> IPv4Address | IPv6Address:
+    """The address that is reached in the end, where one is wrapped in another."""
+    outer = ip_address(address.partition("%")[0])
+    if isinstance(outer, IPv4Address):
+        return outer
+    if outer in _TRANSLATED:
+        return IPv4Address(int(outer) & 0xFFFF_FFFF)
+    return outer.ipv4_mapped or outer.sixtofour or (outer.teredo[1] if outer.teredo else outer)
+
+
+def _is_special(address: IPv4Address | IPv6Address) -> bool:
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return True
+    # 0.x.x.x is this machine, too; reserved ranges hold wrappers around other addresses.
+    return address.is_reserved or (isinstance(address, IPv4Address) and address.packed[0] == 0)
