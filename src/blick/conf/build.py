@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blick.conf.build_identity import identity_settings
+from blick.conf.build_imports import import_settings
 from blick.conf.build_stores import stores_settings
 from blick.conf.reading import Reading
 from blick.conf.settings import (
@@ -39,6 +40,7 @@ def build(reading: Reading, folders: Sequence[Path]) -> Settings:
         server=_server(reading),
         api=_api(reading, finder),
         quotas=_quotas(reading),
+        imports=import_settings(reading),
         image_format=_image_format(reading),
         database=_database(reading),
         policy=_policy(reading, finder),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from blick.conf.build_imports import uri_filter
 from blick.conf.catalog import (
     BACKEND_DEFAULTS,
     RESERVED_PREFIX,
@@ -53,6 +54,7 @@ def _backend(reading: Reading, store_id: str, type_: str) -> StoreSettings:
         options |= reading.leftovers(store_id)
     description, weight = options.pop("store_description"), options.pop("weight")
     _one_folder(reading, store_id, options)
+    _shared_options(reading, kind, options)
     return StoreSettings(id=store_id, type=kind, options=options, description=description, weight=weight)
 
 
@@ -76,6 +78,7 @@ def _single_store(reading: Reading) -> StoresSettings:
         reading.add({"glance_store": own})
         options = _values(reading, "glance_store", own)
         _one_folder(reading, "glance_store", options)
+        _shared_options(reading, kind, options)
         stores.append(StoreSettings(id=kind, type=kind, options=options))
     return StoresSettings(default_store=default, stores=tuple(stores))
 
@@ -91,3 +94,9 @@ def _one_folder(reading: Reading, group: str, options: dict[str, Any]) -> None:
     if any(reading.is_set(where, _FOLDER) for where in (group, BACKEND_DEFAULTS)):
         reading.wrong(group, _FOLDERS, f"excludes {_FOLDER}.")
     options[_FOLDER] = None
+
+
+def _shared_options(reading: Reading, kind: str, options: dict[str, Any]) -> None:
+    """What a driver needs to know of options that are not a store's own."""
+    if kind == "http":
+        options["uri_filter"] = uri_filter(reading)

@@ -10,6 +10,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
+from blick.model.uri_filter import UriFilter
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -62,6 +64,17 @@ class QuotaSettings:
     image_size_cap_bytes: int = 1 << 40
     user_storage_quota_bytes: int = 0
     use_keystone_limits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSettings:
+    """How data comes in from elsewhere, and the tasks that do that."""
+
+    uri_filter: UriFilter = field(default_factory=UriFilter)
+    do_secure_hash: bool = True
+    http_retries: int = 3
+    task_time_to_live_h: int = 48
+    max_workers: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     quotas: QuotaSettings = field(default_factory=QuotaSettings)
+    imports: ImportSettings = field(default_factory=ImportSettings)
     image_format: ImageFormatSettings = field(default_factory=ImageFormatSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)

@@ -30,6 +30,11 @@ STATUS: Final[Mapping[type[errors.BlickError], int]] = MappingProxyType(
         errors.TooManyRequests: 429,
         errors.HeaderTooLong: 431,
         errors.ServiceUnavailable: 503,
+        errors.SourceError: 502,
+        errors.SourceMissing: 502,
+        errors.SourceDenied: 502,
+        errors.SourceUnavailable: 503,
+        errors.SourceBroken: 502,
         errors.StoreError: 500,
         errors.DataNotFound: 404,
         errors.DataExists: 409,
@@ -38,6 +43,7 @@ STATUS: Final[Mapping[type[errors.BlickError], int]] = MappingProxyType(
         errors.StoreReadOnly: 410,
         errors.StoreUnavailable: 503,
         errors.RangeInvalid: 500,
+        errors.RangeUnsupported: 400,
         errors.BlickError: 500,
     }
 )
@@ -60,6 +66,7 @@ REASON: Final[Mapping[int, str]] = MappingProxyType(
         431: "Request Header Fields Too Large",
         500: "Internal Server Error",
         501: "Not Implemented",
+        502: "Bad Gateway",
         503: "Service Unavailable",
     }
 )

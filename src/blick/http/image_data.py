@@ -1,6 +1,6 @@
 """Image data over HTTP: PUT and GET of /v2/images/{image_id}/file (spec: images-api §10)."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from blick.http.request import Request
 from blick.http.responses import no_content
 from blick.model.blob import ByteRange
-from blick.model.errors import Invalid, UnsupportedMediaType
+from blick.model.errors import Invalid, RangeInvalid, UnsupportedMediaType
 from blick.ops import image_data
 from blick.ops.image_data import ImageData
 from blick.stream import ranges
@@ -57,7 +57,9 @@ async def download(request: Request) -> Response:
     except BaseException:
         data.close()
         raise
-    return DataResponse(data, wanted)
+    response = DataResponse(data, wanted)
+    await response.open()
+    return response
 
 
 def _preferred(request: Request) -> list[str] | None:
@@ -85,6 +87,22 @@ class DataResponse(Response):
             last = wanted.end_bytes - 1
             headers["content-range"] = f"bytes {wanted.offset_bytes}-{last}/{data.size_bytes}"
         super().__init__(None, 200 if wanted is None else 206, headers, _OCTETS)
+        self._pieces: AsyncGenerator[memoryview, None] | None = None
+        self._first: memoryview | None = None
+
+    async def open(self) -> None:
+        """Ask a store that is no local file for the first piece, so that its refusal can still be an answer.
+
+        Raises StoreError. To be called once, before the response is sent.
+        """
+        if self._data.file is not None or not self._wanted.length_bytes:
+            return
+        pieces = self._data.pieces(self._wanted)
+        try:
+            self._first = await anext(pieces)
+        except StopAsyncIteration as error:
+            raise RangeInvalid(self._data.store.name) from error
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - Starlette's signature
         """Send status, headers and the bytes. A store error after the first byte ends the connection."""
@@ -107,7 +125,9 @@ class DataResponse(Response):
 
     async def _send_pieces(self, send: Send) -> None:
         if self._wanted.length_bytes:
-            async with aclosing(self._data.pieces(self._wanted)) as pieces:
+            async with aclosing(self._pieces or self._data.pieces(self._wanted)) as pieces:
+                if self._first is not None:
+                    await send({"type": "http.response.body", "body": bytes(self._first), "more_body": True})
                 async for piece in pieces:
                     await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -10,7 +10,7 @@ from blick.db import outbox, uploads
 from blick.db.outbox import LocationDelete
 from blick.db.uploads import Lease
 from blick.model.blob import Location
-from blick.model.errors import BlickError, DataNotFound, Invalid, StoreError
+from blick.model.errors import BlickError, DataNotFound, Invalid, StoreError, StoreReadOnly
 from blick.ops.services import Services, is_dead
 
 _log = logging.getLogger(__name__)
@@ -136,8 +136,8 @@ async def remove_bytes(services: Services, entry: LocationDelete) -> bool:
     try:
         store = services.stores.for_location(location.uri, location.metadata)
         await store.delete(Location(store.name, location.uri, location.metadata))
-    except DataNotFound:
-        pass  # what was wanted
+    except (DataNotFound, StoreReadOnly):
+        pass  # what was wanted; or bytes of somebody else, that no record needs any more
     except (StoreError, Invalid) as error:
         wait_ms = min(1000 * 2 ** min(entry.attempts, 20), _LONGEST_WAIT_MS)
         _log.warning("cannot remove the data of deleted image %s yet: %s", entry.image_id, error)

@@ -19,7 +19,7 @@ from blick.model.errors import (
     LimitExceeded,
     StoreError,
 )
-from blick.model.image import DEACTIVATED, QUEUED, Image, ImageLocation
+from blick.model.image import DEACTIVATED, QUEUED, UNFINISHED, Image, ImageLocation
 from blick.ops import access
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
 from blick.ops.services import Services
@@ -147,7 +147,8 @@ async def open_data(
     await services.policy.require_on_image("download_image", context, image)
     if prefer is not None:
         await _require_choice(services, context, image, prefer)
-    if not image.locations:
+    # A location that was refused may still stand on a queued image, or one that is being verified: no data yet.
+    if image.status in UNFINISHED or not image.locations:
         return None
     last: StoreError | None = None
     for found in _in_order(services, image, prefer or ()):

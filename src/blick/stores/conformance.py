@@ -1,12 +1,14 @@
 """What every store has to do. A driver is done when it passes this suite against the real thing.
 
-Subclass StoreConformance in a test module and give it a fixture `store`. Every test uses keys of its own, so that one
-backend may serve all of them. Needs pytest and pytest-asyncio (asyncio_mode = auto); nothing else imports this module.
+Subclass StoreConformance in a test module and give it a fixture `store`. A store that is only read is subject to
+ReadConformance, which needs a fixture `shelf` besides. Every test uses keys of its own, so that one backend may serve
+all of them. Needs pytest and pytest-asyncio (asyncio_mode = auto); nothing else imports this module.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from typing import Protocol
 from uuid import uuid4
 
 import pytest
@@ -60,13 +62,119 @@ async def require_missing(store: Store, location: Location) -> None:
         await get(store, location)
 
 
-class StoreConformance:
-    """The suite. `store` is an open store that may be written; the fixture closes it."""
+class Shelf(Protocol):
+    """How objects get to where a store finds them."""
 
-    async def test_gives_back_what_was_written(self, store: Store) -> None:
-        location = await put(store, new_key(), b"12", b"", b"3")
+    async def put(self, *pieces: bytes) -> Location:
+        """A new object of these bytes."""
+        ...
+
+    async def missing(self) -> Location:
+        """A place where an object could be, but none is."""
+        ...
+
+
+class WriterShelf:
+    """Objects that are written through the store itself."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def put(self, *pieces: bytes) -> Location:
+        """See Shelf."""
+        return await put(self._store, new_key(), *pieces)
+
+    async def missing(self) -> Location:
+        """See Shelf."""
+        return await location_of_missing(self._store, new_key())
+
+
+class ReadConformance:
+    """What is true of reading. `store` is an open store, `shelf` has it find objects; their fixtures close them."""
+
+    async def test_gives_back_what_is_there(self, store: Store, shelf: Shelf) -> None:
+        location = await shelf.put(b"12", b"", b"3")
         assert await get(store, location) == b"123"
         assert await store.size_bytes(location) == 3
+
+    async def test_keeps_an_object_of_many_buffers(self, store: Store, shelf: Shelf) -> None:
+        pieces = [bytes([number]) * MIB for number in range(9)]
+        location = await shelf.put(*pieces, b"end")
+        assert await store.size_bytes(location) == 9 * MIB + 3
+        assert await get(store, location) == b"".join(pieces) + b"end"
+        assert await get(store, location, ByteRange(9 * MIB - 2, 5)) == b"\x08\x08end"
+
+    async def test_keeps_zeros(self, store: Store, shelf: Shelf) -> None:
+        data = bytes(MIB) + b"x" + bytes(MIB)
+        location = await shelf.put(data[: MIB // 3], data[MIB // 3 :])
+        assert await store.size_bytes(location) == len(data)
+        assert await get(store, location) == data
+
+    async def test_keeps_an_empty_object(self, store: Store, shelf: Shelf) -> None:
+        location = await shelf.put()
+        assert await store.size_bytes(location) == 0
+        assert await get(store, location) == b""
+        assert await get(store, location, ByteRange(0, 0)) == b""
+
+    @pytest.mark.parametrize(("offset", "length"), [(0, 0), (0, 1), (2, 3), (9, 1), (10, 0), (0, 10)])
+    async def test_reads_a_range(self, store: Store, shelf: Shelf, offset: int, length: int) -> None:
+        location = await shelf.put(DATA)
+        assert await get(store, location, ByteRange(offset, length)) == DATA[offset : offset + length]
+
+    @pytest.mark.parametrize(("offset", "length"), [(0, 11), (9, 2), (10, 1), (11, 0), (1 << 40, 1)])
+    async def test_refuses_a_range_outside(self, store: Store, shelf: Shelf, offset: int, length: int) -> None:
+        location = await shelf.put(DATA)
+        with pytest.raises(RangeInvalid):
+            await get(store, location, ByteRange(offset, length))
+
+    async def test_tells_what_is_not_there(self, store: Store, shelf: Shelf) -> None:
+        await require_missing(store, await shelf.missing())
+
+    async def test_serves_several_readers_at_once(self, store: Store, shelf: Shelf) -> None:
+        data = b"".join(bytes([number]) * MIB for number in range(4))
+        location = await shelf.put(data)
+        whole = [get(store, location) for _ in range(4)]
+        parts = [get(store, location, ByteRange(number * MIB, MIB)) for number in range(4)]
+        copies = await asyncio.gather(*whole, *parts)
+        assert copies[:4] == [data] * 4
+        assert b"".join(copies[4:]) == data
+
+    async def test_a_reader_may_be_cancelled(self, store: Store, shelf: Shelf) -> None:
+        location = await shelf.put(b"x" * 5 * MIB)
+        task = asyncio.create_task(get(store, location))
+        await asyncio.sleep(0)
+        task.cancel()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError) or outcome == b"x" * 5 * MIB
+        assert await get(store, location) == b"x" * 5 * MIB
+
+    async def test_abilities_tell_the_truth(self, store: Store, shelf: Shelf) -> None:
+        location = await shelf.put(DATA)
+        if isinstance(store, HasLocalPath):
+            assert store.local_path(location).read_bytes() == DATA
+        if isinstance(store, HasLocalFile):
+            with open(await store.open_file(location), "rb") as file:  # noqa: ASYNC230, PTH123 - takes a descriptor
+                assert file.read() == DATA
+        if isinstance(store, HasFreeSpace):
+            assert await store.free_bytes() > 0
+        if isinstance(store, OwnsUri):
+            assert store.owns(location.uri)
+            assert not store.owns("nobody-s-scheme://" + location.uri)
+
+    async def test_a_reader_may_leave_early(self, store: Store, shelf: Shelf) -> None:
+        location = await shelf.put(bytes(5 * MIB))
+        async with aclosing(store.read(location)) as pieces:
+            assert len(await anext(pieces)) > 0
+        assert await get(store, location, ByteRange(0, 1)) == b"\x00"
+
+
+class StoreConformance(ReadConformance):
+    """The whole suite. `store` is an open store that may be written; the fixture closes it."""
+
+    @pytest.fixture
+    def shelf(self, store: Store) -> Shelf:
+        """The store's own writers."""
+        return WriterShelf(store)
 
     async def test_names_itself_in_locations(self, store: Store) -> None:
         key = new_key()
@@ -74,41 +182,11 @@ class StoreConformance:
         assert location.store == store.name
         assert key in location.uri
 
-    async def test_keeps_an_object_of_many_buffers(self, store: Store) -> None:
-        pieces = [bytes([number]) * MIB for number in range(9)]
-        location = await put(store, new_key(), *pieces, b"end")
-        assert await store.size_bytes(location) == 9 * MIB + 3
-        assert await get(store, location) == b"".join(pieces) + b"end"
-        assert await get(store, location, ByteRange(9 * MIB - 2, 5)) == b"\x08\x08end"
-
-    async def test_keeps_zeros(self, store: Store) -> None:
-        data = bytes(MIB) + b"x" + bytes(MIB)
-        location = await put(store, new_key(), data[: MIB // 3], data[MIB // 3 :])
-        assert await store.size_bytes(location) == len(data)
-        assert await get(store, location) == data
-
-    async def test_keeps_an_empty_object(self, store: Store) -> None:
-        location = await put(store, new_key())
-        assert await store.size_bytes(location) == 0
-        assert await get(store, location) == b""
-        assert await get(store, location, ByteRange(0, 0)) == b""
-
     async def test_takes_a_size_hint(self, store: Store) -> None:
         async with store.writer(new_key(), len(DATA)) as writer:
             await writer.write(memoryview(DATA))
             location = await writer.commit()
         assert await get(store, location) == DATA
-
-    @pytest.mark.parametrize(("offset", "length"), [(0, 0), (0, 1), (2, 3), (9, 1), (10, 0), (0, 10)])
-    async def test_reads_a_range(self, store: Store, offset: int, length: int) -> None:
-        location = await put(store, new_key(), DATA)
-        assert await get(store, location, ByteRange(offset, length)) == DATA[offset : offset + length]
-
-    @pytest.mark.parametrize(("offset", "length"), [(0, 11), (9, 2), (10, 1), (11, 0), (1 << 40, 1)])
-    async def test_refuses_a_range_outside(self, store: Store, offset: int, length: int) -> None:
-        location = await put(store, new_key(), DATA)
-        with pytest.raises(RangeInvalid):
-            await get(store, location, ByteRange(offset, length))
 
     async def test_tells_what_is_missing(self, store: Store) -> None:
         location = await location_of_missing(store, new_key())
@@ -327,43 +405,12 @@ class StoreConformance:
         for number, location in enumerate(locations):
             assert await get(store, location) == b"".join(pieces(number))
 
-    async def test_serves_several_readers_at_once(self, store: Store) -> None:
-        data = b"".join(bytes([number]) * MIB for number in range(4))
-        location = await put(store, new_key(), data)
-        whole = [get(store, location) for _ in range(4)]
-        parts = [get(store, location, ByteRange(number * MIB, MIB)) for number in range(4)]
-        copies = await asyncio.gather(*whole, *parts)
-        assert copies[:4] == [data] * 4
-        assert b"".join(copies[4:]) == data
-
     async def test_a_reader_may_stop_early(self, store: Store) -> None:
         location = await put(store, new_key(), bytes(5 * MIB))
         async with aclosing(store.read(location)) as pieces:
             assert len(await anext(pieces)) > 0
         await store.delete(location)
         await require_missing(store, location)
-
-    async def test_a_reader_may_be_cancelled(self, store: Store) -> None:
-        location = await put(store, new_key(), b"x" * 5 * MIB)
-        task = asyncio.create_task(get(store, location))
-        await asyncio.sleep(0)
-        task.cancel()
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
-        assert isinstance(outcome, asyncio.CancelledError) or outcome == b"x" * 5 * MIB
-        assert await get(store, location) == b"x" * 5 * MIB
-
-    async def test_abilities_tell_the_truth(self, store: Store) -> None:
-        location = await put(store, new_key(), DATA)
-        if isinstance(store, HasLocalPath):
-            assert store.local_path(location).read_bytes() == DATA
-        if isinstance(store, HasLocalFile):
-            with open(await store.open_file(location), "rb") as file:  # noqa: ASYNC230, PTH123 - takes a descriptor
-                assert file.read() == DATA
-        if isinstance(store, HasFreeSpace):
-            assert await store.free_bytes() > 0
-        if isinstance(store, OwnsUri):
-            assert store.owns(location.uri)
-            assert not store.owns("nobody-s-scheme://" + location.uri)
 
 
 async def _write(write: Callable[[memoryview], Awaitable[None]], data: bytes) -> None:

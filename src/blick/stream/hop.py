@@ -32,6 +32,23 @@ async def hop(executor: Executor | None, call: Callable[P, T], *args: P.args, **
         raise
 
 
+async def interruptible_hop(
+    executor: Executor | None, interrupt: Callable[[], None], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Like `hop`, for calls that may wait long: when cancelled, `interrupt()` is called first.
+
+    It is called once, from the event loop's thread, while the call runs, and has to make it end soon.
+    """
+    task = asyncio.ensure_future(hop(executor, call, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        interrupt()
+        task.cancel()
+        await _join(task)
+        raise
+
+
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Await `work` to its end even when cancelled meanwhile; the cancellation goes on after it.
 

@@ -1,0 +1,36 @@
+"""[import_filtering_opts] and the options of tasks."""
+
+from blick.model.uri_filter import UriFilter
+from tests.unit.conf.files import Config
+
+
+def test_defaults(config: Config) -> None:
+    settings = config.load("").settings
+    assert settings.imports.uri_filter == UriFilter()
+    assert (settings.imports.do_secure_hash, settings.imports.http_retries) == (True, 3)
+    assert settings.imports.task_time_to_live_h == 48
+
+
+def test_lists_reach_the_store_too(config: Config) -> None:
+    lists = """
+[import_filtering_opts]
+allowed_schemes = [HTTP]
+disallowed_hosts = [bad.example,192.0.2.1]
+allowed_ports = [80, 8080]
+"""
+    settings = config.load(lists).settings
+    wanted = UriFilter(
+        allowed_schemes=("http",), disallowed_hosts=("bad.example", "192.0.2.1"), allowed_ports=(80, 8080)
+    )
+    assert settings.imports.uri_filter == wanted
+    options = {store.id: store.options for store in settings.stores.stores}
+    assert options["http"]["uri_filter"] == wanted
+    backends = "[DEFAULT]\nenabled_backends = a:file,web:http\n[glance_store]\ndefault_backend = a\n"
+    options = {store.id: store.options for store in config.load(backends + lists).settings.stores.stores}
+    assert options["web"]["uri_filter"] == wanted
+    assert "uri_filter" not in options["a"]
+
+
+def test_wrong_lists_refuse_the_start(config: Config) -> None:
+    for line in ("allowed_ports = [80,x]", "allowed_ports = [70000]", "allowed_schemes = http"):
+        assert "import_filtering_opts" in config.refusal(f"[import_filtering_opts]\n{line}\n")
