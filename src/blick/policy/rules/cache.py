@@ -9,8 +9,12 @@ RULES = (
         "Old cache-management API and the legacy default behind cache_*.",
         operations=(
             "GET /v2/cached_images",
-            "DELETE /v2/cached_images[/{image_id}]",
-            "GET/PUT/DELETE /v2/queued_images[/{image_id}]",
+            "DELETE /v2/cached_images",
+            "DELETE /v2/cached_images/{image_id}",
+            "GET /v2/queued_images",
+            "DELETE /v2/queued_images",
+            "PUT /v2/queued_images/{image_id}",
+            "DELETE /v2/queued_images/{image_id}",
         ),
     ),
     Rule(

@@ -23,7 +23,12 @@ RULES = (
         "get_member",
         "rule:context_is_admin or role:reader and (project_id:%(project_id)s or project_id:%(member_id)s)",
         "See one membership; per-item filter of the member list.",
-        operations=("GET /v2/images/{image_id}/members/{member_id}",),
+        operations=(
+            "GET /v2/images/{image_id}/members/{member_id}",
+            "GET /v2/images/{image_id}/members",
+            "PUT /v2/images/{image_id}/members/{member_id}",
+            "DELETE /v2/images/{image_id}/members/{member_id}",
+        ),
         legacy="rule:default",
         legacy_since="W",
     ),

@@ -51,9 +51,9 @@ RULES = (
         "Delete metadef namespace.",
         operations=(
             "DELETE /v2/metadefs/namespaces/{namespace_name}",
-            "DELETE /v2/metadefs/namespaces/{ns}/objects",
-            "DELETE /v2/metadefs/namespaces/{ns}/properties",
-            "DELETE /v2/metadefs/namespaces/{ns}/tags",
+            "DELETE /v2/metadefs/namespaces/{namespace_name}/objects",
+            "DELETE /v2/metadefs/namespaces/{namespace_name}/properties",
+            "DELETE /v2/metadefs/namespaces/{namespace_name}/tags",
         ),
     ),
     Rule(
@@ -70,7 +70,7 @@ RULES = (
         "Read metadef objects.",
         operations=(
             "GET /v2/metadefs/namespaces/{namespace_name}/objects",
-            "GET /v2/metadefs/namespaces/{ns}",
+            "GET /v2/metadefs/namespaces/{namespace_name}",
         ),
         legacy="rule:metadef_default",
         legacy_since="X",
@@ -87,7 +87,7 @@ RULES = (
         "Create metadef object.",
         operations=(
             "POST /v2/metadefs/namespaces/{namespace_name}/objects",
-            "POST /v2/metadefs/namespaces (with objects)",
+            "POST /v2/metadefs/namespaces",
         ),
     ),
     Rule(
@@ -103,8 +103,8 @@ RULES = (
         operations=(
             "GET /v2/metadefs/resource_types",
             "GET /v2/metadefs/namespaces",
-            "GET /v2/metadefs/namespaces/{ns}",
-            "GET /v2/metadefs/namespaces/{ns}/resource_types",
+            "GET /v2/metadefs/namespaces/{namespace_name}",
+            "GET /v2/metadefs/namespaces/{namespace_name}/resource_types",
         ),
         legacy="rule:metadef_default",
         legacy_since="X",
@@ -115,7 +115,7 @@ RULES = (
         "Read metadef resource type.",
         operations=(
             "GET /v2/metadefs/namespaces/{namespace_name}/resource_types",
-            "GET /v2/metadefs/namespaces/{ns}/properties/{p}?resource_type=",
+            "GET /v2/metadefs/namespaces/{namespace_name}/properties/{property_name}",
         ),
         legacy="rule:metadef_default",
         legacy_since="X",
@@ -126,7 +126,7 @@ RULES = (
         "Create metadef resource type association.",
         operations=(
             "POST /v2/metadefs/namespaces/{namespace_name}/resource_types",
-            "POST /v2/metadefs/namespaces (with associations)",
+            "POST /v2/metadefs/namespaces",
         ),
     ),
     Rule(
@@ -149,7 +149,7 @@ RULES = (
         "Read metadef properties.",
         operations=(
             "GET /v2/metadefs/namespaces/{namespace_name}/properties",
-            "GET /v2/metadefs/namespaces/{ns}",
+            "GET /v2/metadefs/namespaces/{namespace_name}",
         ),
         legacy="rule:metadef_default",
         legacy_since="X",
@@ -166,7 +166,7 @@ RULES = (
         "Create metadef property.",
         operations=(
             "POST /v2/metadefs/namespaces/{namespace_name}/properties",
-            "POST /v2/metadefs/namespaces (with properties)",
+            "POST /v2/metadefs/namespaces",
         ),
     ),
     Rule(
@@ -189,7 +189,7 @@ RULES = (
         "Read metadef tags.",
         operations=(
             "GET /v2/metadefs/namespaces/{namespace_name}/tags",
-            "GET /v2/metadefs/namespaces/{ns}",
+            "GET /v2/metadefs/namespaces/{namespace_name}",
         ),
         legacy="rule:metadef_default",
         legacy_since="X",
@@ -206,7 +206,7 @@ RULES = (
         "Create metadef tag.",
         operations=(
             "POST /v2/metadefs/namespaces/{namespace_name}/tags/{tag_name}",
-            "POST /v2/metadefs/namespaces (with tags)",
+            "POST /v2/metadefs/namespaces",
         ),
     ),
     Rule(

@@ -32,6 +32,8 @@ RULES = (
         "rule:default",
         "Never enforced.",
         operations=("DELETE /v2/tasks/{task_id}",),
+        removal_since="W",
+        removal_reason="No call of the API asks for this rule.",
     ),
     Rule(
         "tasks_api_access",
