@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from blick.conf.log import set_up_logging
 from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
+from blick.db.location_check import require_readable
 from blick.db.upgrade import ensure_current
 from blick.http.app import CALLER, App
 from blick.http.middleware.compression import Compression
@@ -73,6 +74,7 @@ def prepare(settings: Settings) -> None:
     database = open_database(settings.database)
     try:
         ensure_current(database)
+        require_readable(database)
     finally:
         database.close()
     policy = Enforcer(settings.policy)

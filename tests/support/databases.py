@@ -67,11 +67,12 @@ def _migrate(url: str) -> None:
 
 
 def empty(url: str) -> None:
-    """Remove every row but the revision; who hangs in a transaction there is thrown out first."""
+    """Remove every row but the revisions; who hangs in a transaction there is thrown out first."""
     engine = create_engine(make_url(url))
     with engine.begin() as connection:
         _throw_others_out(connection)
-        tables = [name for name in inspect(connection).get_table_names() if name != "blick_alembic_version"]
+        revisions = ("blick_alembic_version", "alembic_version")
+        tables = [name for name in inspect(connection).get_table_names() if name not in revisions]
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY"))
         else:

@@ -30,6 +30,7 @@ from blick.conf.sources import find_file
 
 _UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _MOST_WORKERS = 8
+_AES_KEY_BYTES = (16, 24, 32)
 
 
 def build(reading: Reading, folders: Sequence[Path]) -> Settings:
@@ -178,7 +179,19 @@ def _database(reading: Reading) -> DatabaseSettings:
         pool_timeout_s=get("pool_timeout"),
         max_retries=get("max_retries"),
         retry_interval_s=get("retry_interval"),
+        location_key=_location_key(reading),
     )
+
+
+def _location_key(reading: Reading) -> bytes | None:
+    text = reading.text("DEFAULT", "metadata_encryption_key")
+    if not text:
+        return None
+    key = text.encode()
+    if len(key) not in _AES_KEY_BYTES:
+        reading.wrong("DEFAULT", "metadata_encryption_key", f"has {len(key)} bytes; AES needs 16, 24 or 32.")
+        return None
+    return key
 
 
 def _policy(reading: Reading, finder: "_Finder") -> PolicySettings:

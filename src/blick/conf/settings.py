@@ -92,7 +92,10 @@ class ImageFormatSettings:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """Where the records live. `connection` is a SQLAlchemy URL and a secret."""
+    """Where the records live. `connection` is a SQLAlchemy URL and a secret.
+
+    `location_key` (16, 24 or 32 bytes) encrypts where images' data lies; None: it is written plainly.
+    """
 
     connection: str = "sqlite://"
     sqlite_synchronous: bool = True
@@ -104,6 +107,7 @@ class DatabaseSettings:
     pool_timeout_s: int | None = None
     max_retries: int = 10
     retry_interval_s: int = 10
+    location_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 from sqlalchemy.pool import QueuePool
 
 from blick.conf.settings import DatabaseSettings
+from blick.db.location_cipher import use_cipher
 from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.stream.hop import hop
 
@@ -90,13 +91,15 @@ def open_database(settings: DatabaseSettings) -> Database:
         url = make_url(settings.connection)
         if url.get_backend_name() not in _KNOWN:
             raise StartRefused(f"[database] connection: Blick works with {_KINDS}, not with {url.get_backend_name()}.")
-        return _open(url, settings)
+        database = _open(url, settings)
     except ImportError as error:
         raise StartRefused(f"[database] connection: the driver {error.name} is not installed.") from error
     except ArgumentError as error:
         raise StartRefused(f"[database] connection: {error}.") from error
     except ValueError as error:  # whose text would quote parts of the URL, which is a secret
         raise StartRefused("[database] connection: this is not a SQLAlchemy URL.") from error
+    use_cipher(database.engine, settings.location_key)
+    return database
 
 
 def _open(url: URL, settings: DatabaseSettings) -> Database:

@@ -10,12 +10,25 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, bindparam, false, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    bindparam,
+    false,
+    insert,
+    null,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import Select
 
 from blick.db import tags
 from blick.db.children import gathered
+from blick.db.location_cipher import GatheredLocations
 from blick.db.rows import set_base
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
 from blick.model.errors import BlickError, Conflict, Forbidden, NotFound
@@ -47,10 +60,13 @@ def children_of(outer: FromClause) -> list[ColumnElement[Any]]:
             "properties"
         ),
         gathered([image_tags.c.value], live[image_tags], outer).label("tags"),
-        gathered(
-            [location.id, location.value, location.meta_data],
-            live[image_locations] & (location.status == "active"),
-            outer,
+        type_coerce(
+            gathered(
+                [location.id, location.value, location.meta_data],
+                live[image_locations] & (location.status == "active"),
+                outer,
+            ),
+            GatheredLocations,
         ).label("locations"),
     ]
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     false,
 )
 
+from blick.db.location_cipher import LocationUri
 from blick.db.metadata import metadata
 
 # SQLite counts rows in INTEGER keys only.
@@ -112,7 +113,7 @@ image_locations = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("image_id", String(36), ForeignKey("images.id"), nullable=False),
-    Column("value", Text, nullable=False),
+    Column("value", LocationUri, nullable=False),
     Column("meta_data", Text, nullable=True),
     Column("status", String(30), nullable=False, server_default="active"),
     Column("created_at", DateTime, nullable=False),
@@ -286,7 +287,7 @@ location_deletes = Table(
     metadata,
     Column("id", _BIG, primary_key=True, autoincrement=True),
     Column("image_id", String(36), nullable=False),
-    Column("uri", Text, nullable=False),
+    Column("uri", LocationUri, nullable=False),
     Column("meta_data", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("not_before_ms", BigInteger, nullable=False),

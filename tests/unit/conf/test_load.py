@@ -181,6 +181,7 @@ class TestValues:
             ("DEFAULT", "image_size_cap =", "no value"),
             ("DEFAULT", "hashing_algorithm = md42", "hashlib"),
             ("DEFAULT", "hashing_algorithm = shake_128", "hashlib"),
+            ("DEFAULT", "metadata_encryption_key = thirteen byte", "has 13 bytes; AES needs 16, 24 or 32"),
             ("DEFAULT", "default_log_levels = urllib3", "urllib3=WARN"),
             ("DEFAULT", "cert_file = /a", "together with cert_file"),
             ("import_filtering_opts", "allowed_ports = [80,eighty]", "whole number"),

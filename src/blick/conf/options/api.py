@@ -26,7 +26,6 @@ _DEFAULT = (
         None,
         "AES key (16/24/32 bytes) encrypting location URLs in the database; needed to read databases that used it",
         secret=True,
-        keep="later",
         deprecated="Dalmatian",
     ),
     Option("digest_algorithm", "str", "sha256", "Without effect", keep="no", deprecated="Dalmatian"),
