@@ -32,6 +32,7 @@ from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops import cleanup
 from blick.ops.services import Services, epoch_ms, this_process
+from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
 from blick.stores.registry import open_stores
@@ -60,6 +61,8 @@ class Running:
         """Close stores, threads and connections."""
         await self.app.identity.aclose()
         await self.services.stores.aclose()
+        if self.services.limits is not None:
+            self.services.limits.close()
         self.services.threads.close()
         self.services.policy.close()
         self.services.database.close()
@@ -71,6 +74,8 @@ def prepare(settings: Settings) -> None:
     Raises StartRefused with a text for the operator.
     """
     require_safe_listener(settings)
+    if settings.quotas.use_keystone_limits:
+        limits.require_installed()
     database = open_database(settings.database)
     try:
         ensure_current(database)
@@ -108,6 +113,7 @@ def start(settings: Settings, before: Services | None = None) -> Running:
         threads=TransferThreads(),
         holder=this_process(),
         running_uploads=set() if before is None else before.running_uploads,
+        limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
     identity, mounts = _identity(settings, database)
     app = App(services, identity, mounts)

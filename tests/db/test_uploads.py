@@ -14,6 +14,7 @@ from blick.db.uploads import Lease
 from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Gone
 from blick.model.image import Image
+from blick.model.quota import NOTHING
 from tests.support.records import ID, NOW, image, race
 
 LATER = NOW + timedelta(hours=1)
@@ -74,7 +75,7 @@ def test_begin_waits_for_the_cleaning_up(database: Database) -> None:
 def test_racing_begins_have_one_winner(database: Database) -> None:
     calls = [lambda n=n: database.write_now(uploads.begin, replace(LEASE, token=f"t{n}"), NOW) for n in range(8)]
     outcomes = race(calls)  # type: ignore[arg-type]
-    assert outcomes.count(None) == 1
+    assert outcomes.count(NOTHING) == 1
     assert sum(isinstance(each, Conflict) for each in outcomes) == 7
     assert count(database, leases) == 1
 

@@ -5,13 +5,13 @@ A wrong value is noted with the reading, so that one look shows every mistake; t
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from blick.conf.build_identity import identity_settings
 from blick.conf.build_imports import import_settings
+from blick.conf.build_quota import quota_settings
 from blick.conf.build_stores import stores_settings
 from blick.conf.reading import Reading
 from blick.conf.settings import (
@@ -21,14 +21,12 @@ from blick.conf.settings import (
     ImageFormatSettings,
     LogSettings,
     PolicySettings,
-    QuotaSettings,
     RemoteCheckSettings,
     ServerSettings,
     Settings,
 )
 from blick.conf.sources import find_file
 
-_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _MOST_WORKERS = 8
 _AES_KEY_BYTES = (16, 24, 32)
 
@@ -40,8 +38,8 @@ def build(reading: Reading, folders: Sequence[Path]) -> Settings:
         stores=stores_settings(reading),
         server=_server(reading),
         api=_api(reading, finder),
-        quotas=_quotas(reading),
         imports=import_settings(reading),
+        quotas=quota_settings(reading),
         image_format=_image_format(reading),
         database=_database(reading),
         policy=_policy(reading, finder),
@@ -122,30 +120,6 @@ def _hashing_algorithm(reading: Reading) -> str:
     if name not in hashlib.algorithms_available or not hashlib.new(name, usedforsecurity=False).digest_size:
         reading.wrong("DEFAULT", "hashing_algorithm", f"{name} is not an algorithm that this Python's hashlib offers.")
     return name
-
-
-def _quotas(reading: Reading) -> QuotaSettings:
-    return QuotaSettings(
-        image_member_quota=reading.get("DEFAULT", "image_member_quota"),
-        image_property_quota=reading.get("DEFAULT", "image_property_quota"),
-        image_tag_quota=reading.get("DEFAULT", "image_tag_quota"),
-        image_location_quota=reading.get("DEFAULT", "image_location_quota"),
-        image_size_cap_bytes=reading.get("DEFAULT", "image_size_cap"),
-        user_storage_quota_bytes=_storage_quota(reading),
-        use_keystone_limits=reading.get("DEFAULT", "use_keystone_limits"),
-    )
-
-
-def _storage_quota(reading: Reading) -> int:
-    text: str = reading.get("DEFAULT", "user_storage_quota")
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        reading.wrong(
-            "DEFAULT", "user_storage_quota", "needs a number with a unit of B, KB, MB, GB or TB, such as 5GB."
-        )
-        return 0
-    number, unit = match[1], _UNITS[(match[2] or "").upper()]
-    return int(float(number) * unit) if "." in number else int(number) * unit
 
 
 def _image_format(reading: Reading) -> ImageFormatSettings:

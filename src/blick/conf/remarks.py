@@ -13,8 +13,6 @@ _NOT_BUILT = frozenset(
     {
         ("DEFAULT", "image_cache_dir"),
         ("DEFAULT", "delayed_delete"),
-        ("DEFAULT", "use_keystone_limits"),
-        ("DEFAULT", "user_storage_quota"),
         ("DEFAULT", "enabled_import_methods"),
     }
 )

@@ -55,7 +55,10 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True)
 class QuotaSettings:
-    """Limits per image and per project. A negative count means no limit."""
+    """Limits per image and per project. A negative count means no limit, no user storage quota is 0.
+
+    `oslo_limit` holds the options for asking Keystone, a secret among them; none unless its limits are used.
+    """
 
     image_member_quota: int = 128
     image_property_quota: int = 128
@@ -64,6 +67,7 @@ class QuotaSettings:
     image_size_cap_bytes: int = 1 << 40
     user_storage_quota_bytes: int = 0
     use_keystone_limits: bool = False
+    oslo_limit: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

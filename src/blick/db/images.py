@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import Select
 
-from blick.db import tags
+from blick.db import tags, usage
 from blick.db.children import gathered
 from blick.db.location_cipher import GatheredLocations
 from blick.db.rows import set_base
@@ -35,6 +35,7 @@ from blick.model.errors import BlickError, Conflict, Forbidden, NotFound
 from blick.model.image import DELETED, Image, ImageLocation, may_become
 from blick.model.image_input import RESERVED_PREFIX, check_property_quota
 from blick.model.image_patch import PatchPlan
+from blick.model.quota import Measure, Quota
 
 _decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -138,8 +139,13 @@ def plausible_id(image_id: str) -> bool:
     return len(image_id) <= 36 and image_id.isascii() and "\x00" not in image_id
 
 
-def insert_image(connection: Connection, image: Image) -> None:
-    """Store a new image with its properties and tags. Raises Conflict if the id is, or ever was, in use."""
+def insert_image(connection: Connection, image: Image, quota: Quota | None = None) -> None:
+    """Store a new image with its properties and tags.
+
+    Raises Conflict if the id is, or ever was, in use; LimitExceeded if one more image is too many for `quota`.
+    """
+    if quota is not None:
+        usage.take(connection, quota, {Measure.IMAGES: 1})
     values = {name: getattr(image, name) for name in _BASE}
     try:
         connection.execute(insert(images), values | {"deleted": False})

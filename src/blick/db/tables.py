@@ -277,8 +277,20 @@ leases = Table(
     Column("holder", String(255), nullable=False),
     Column("store", String(255), nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False),
+    # What the upload was promised of its image owner's quota; it ends with the lease.
+    Column("reserved_bytes", BigInteger, nullable=False, server_default="0"),
     Index("blick_leases_holder", "holder"),
     Index("blick_leases_expires", "expires_at_ms"),
+)
+
+# Held, by writing, for the length of a transaction that takes from a project's quota. Projects share these rows by a
+# hash of their id, so there are at most that many and nothing needs to be cleaned up.
+PROJECT_LOCKS = 64
+project_locks = Table(
+    "blick_project_locks",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("taken", BigInteger, nullable=False),
 )
 
 # Bytes that no image needs any more; written in the transaction that gave them up, worked off later.

@@ -6,33 +6,43 @@ process that lost its lease (it stalled, somebody cleaned up) cannot change anyt
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from blick.db import images
+from blick.db import images, usage
 from blick.db.tables import leases
 from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Gone
 from blick.model.image import ACTIVE, QUEUED, SAVING
+from blick.model.quota import NOTHING, Measure, Quota, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who works on the data of `image_id`, where the bytes go, and until when nobody else may step in."""
+    """Who works on the data of `image_id`, where the bytes go, and until when nobody else may step in.
+
+    `reserved_bytes` count as used by the image's owner for as long as the lease is there.
+    """
 
     image_id: str
     token: str
     holder: str
     store: str
     expires_at_ms: int
+    reserved_bytes: int = 0
 
 
-def begin(connection: Connection, lease: Lease, now: datetime) -> None:
-    """queued → saving, with a lease. Raises Conflict if the image is not queued, or someone is at its data still."""
+def begin(connection: Connection, lease: Lease, now: datetime, quota: Quota | None = None) -> Usage:
+    """queued → saving, with a lease and what it reserves; gives the usage beside it that `quota` was asked about.
+
+    Raises Conflict if the image is not queued, or someone is at its data still; LimitExceeded.
+    """
+    if quota is not None:
+        usage.hold(connection, quota.project_id)
     if not images.set_status(connection, lease.image_id, (QUEUED,), SAVING, now):
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
     try:
@@ -44,10 +54,16 @@ def begin(connection: Connection, lease: Lease, now: datetime) -> None:
                 "holder": lease.holder,
                 "store": lease.store,
                 "expires_at_ms": lease.expires_at_ms,
+                "reserved_bytes": lease.reserved_bytes,
             },
         )
     except IntegrityError as error:
         raise Conflict(f"The data of image {lease.image_id} is still being cleaned up. Try again.") from error
+    if quota is None:
+        return NOTHING
+    used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
+    quota.require(used, {Measure.STORED: lease.reserved_bytes})
+    return used
 
 
 def finish(
@@ -57,11 +73,15 @@ def finish(
     digests: Digests,
     virtual_size: int | None,
     now: datetime,
+    quota: Quota | None = None,
 ) -> None:
     """saving → active with size, hashes and location; the lease ends.
 
-    Raises Gone, and changes nothing, if the image was deleted meanwhile or the lease is no longer ours.
+    `quota` is what the data must fit into yet, because it was not reserved. Raises LimitExceeded; Gone if the image
+    was deleted meanwhile or the lease is no longer ours. Either way nothing has changed.
     """
+    if quota is not None:
+        usage.take(connection, quota, {Measure.STORED: digests.size_bytes}, except_image=lease.image_id)
     values: Mapping[str, Any] = {
         "size": digests.size_bytes,
         "virtual_size": virtual_size,
@@ -97,7 +117,7 @@ def take_over(connection: Connection, lease: Lease, token: str, holder: str, exp
     )
     if changed.rowcount != 1:
         return None
-    return Lease(lease.image_id, token, holder, lease.store, expires_at_ms)
+    return replace(lease, token=token, holder=holder, expires_at_ms=expires_at_ms)
 
 
 def renew(connection: Connection, tokens: Collection[str], expires_at_ms: int) -> None:
@@ -109,7 +129,9 @@ def renew(connection: Connection, tokens: Collection[str], expires_at_ms: int) -
 def all_leases(connection: Connection) -> list[Lease]:
     """Every lease there is, the one that lapses first at the head."""
     rows = connection.execute(select(leases).order_by(leases.c.expires_at_ms))
-    return [Lease(row.image_id, row.token, row.holder, row.store, row.expires_at_ms) for row in rows]
+    return [
+        Lease(row.image_id, row.token, row.holder, row.store, row.expires_at_ms, row.reserved_bytes) for row in rows
+    ]
 
 
 def is_ours(connection: Connection, lease: Lease) -> bool:

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from blick.http.request import Request
 from blick.http.responses import json_response
-from blick.ops import stores
+from blick.ops import quota, stores
 
 
 async def import_methods(_request: Request) -> Response:
@@ -23,6 +23,12 @@ async def list_stores_in_detail(request: Request) -> Response:
     """GET /v2/info/stores/detail"""
     found = await stores.list_stores_in_detail(request.services, request.context)
     return json_response({"stores": [_detailed(store) for store in found]})
+
+
+async def usage(request: Request) -> Response:
+    """GET /v2/info/usage"""
+    shown = await quota.show_usage(request.services, request.context)
+    return json_response({"usage": {each.name: {"limit": each.limit, "usage": each.usage} for each in shown}})
 
 
 def _store(store: stores.StoreInfo) -> dict[str, object]:

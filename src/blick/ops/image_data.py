@@ -20,7 +20,8 @@ from blick.model.errors import (
     StoreError,
 )
 from blick.model.image import DEACTIVATED, QUEUED, UNFINISHED, Image, ImageLocation
-from blick.ops import access
+from blick.model.quota import IMAGE_COUNT_UPLOADING, IMAGE_SIZE_TOTAL, Measure, Quota, Usage
+from blick.ops import access, quota
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
 from blick.ops.services import Services
 from blick.stores.base import HasLocalFile, Store
@@ -31,6 +32,8 @@ from blick.stream.inspect import Inspection
 from blick.stream.pump import pump
 
 _log = logging.getLogger(__name__)
+
+_MOST_RESERVED_BYTES = 2**63 - 1  # what the databases' widest whole number holds; image_size_cap may say one more
 
 
 async def upload(
@@ -49,19 +52,42 @@ async def upload(
     Cancelled or failed: the bytes are removed before this returns. Killed: by the next housekeeping.
     """
     access.require_writer(context)
-    image = await access.load_for(services, context, image_id, "upload_image")
-    access.require_owner_in_database(context, image)
-    store = services.stores.default if store_id is None else services.stores.by_id(store_id)
-    _require_ready(services, image, expected_bytes)
-    lease = Lease(image.id, services.new_token(), services.holder, store.name, services.now_ms() + LEASE_TTL_MS)
+    limits = await quota.unified(services, context.project_id, IMAGE_SIZE_TOTAL, IMAGE_COUNT_UPLOADING)
+    try:
+        image, store = await _admitted(services, context, image_id, expected_bytes, store_id)
+    except BlickError:
+        # A full quota is told before anything about the image (spec: images-api §1.5).
+        await quota.require(services, limits, {Measure.STORED: expected_bytes or 0})
+        raise
+    limits = limits or quota.storage(services, image.owner)
+    lease = Lease(
+        image.id,
+        services.new_token(),
+        services.holder,
+        store.name,
+        services.now_ms() + LEASE_TTL_MS,
+        min(expected_bytes or 0, _MOST_RESERVED_BYTES),
+    )
     services.running_uploads.add(lease.token)
     try:
-        await services.database.write(uploads.begin, lease, services.now())
-        await _receive(services, image, lease, store, body, expected_bytes)
+        used = await services.database.write(uploads.begin, lease, services.now(), limits)
+        terms = _terms(services, expected_bytes, limits, used)
+        await _receive(services, image, lease, store, body, terms)
     except DataExists as error:
         raise Conflict(f"Image {image.id} has data already that no record knows of.") from error
     finally:
         services.running_uploads.discard(lease.token)
+
+
+async def _admitted(
+    services: Services, context: RequestContext, image_id: str, expected_bytes: int | None, store_id: str | None
+) -> tuple[Image, Store]:
+    """The image that takes data and the store that it goes to, if the caller may and both can."""
+    image = await access.load_for(services, context, image_id, "upload_image")
+    access.require_owner_in_database(context, image)
+    store = services.stores.default if store_id is None else services.stores.by_id(store_id)
+    _require_ready(services, image, expected_bytes)
+    return image, store
 
 
 def _require_ready(services: Services, image: Image, expected_bytes: int | None) -> None:
@@ -74,26 +100,51 @@ def _require_ready(services: Services, image: Image, expected_bytes: int | None)
         raise LimitExceeded(f"Image storage media is full or the size exceeds the limit of {cap_bytes} bytes.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """How long the data may be, as known before its first byte.
+
+    `unreserved` is the quota that it has to fit into once it is there, because its size was not announced.
+    """
+
+    expected_bytes: int | None
+    cap_bytes: int
+    over_cap: str | None = None
+    unreserved: Quota | None = None
+
+
+def _terms(services: Services, expected_bytes: int | None, limits: Quota | None, used: Usage) -> _Terms:
+    cap_bytes = services.settings.quotas.image_size_cap_bytes
+    unreserved = limits.about(Measure.STORED) if limits is not None and expected_bytes is None else None
+    room_bytes = unreserved.room(used, Measure.STORED) if unreserved is not None else None
+    if unreserved is None or room_bytes is None or room_bytes >= cap_bytes:
+        return _Terms(expected_bytes, cap_bytes, None, unreserved)
+    return _Terms(expected_bytes, room_bytes, unreserved.refusal(used, {Measure.STORED: room_bytes + 1}), unreserved)
+
+
 async def _receive(
-    services: Services, image: Image, lease: Lease, store: Store, body: BodySource, expected_bytes: int | None
+    services: Services, image: Image, lease: Lease, store: Store, body: BodySource, terms: _Terms
 ) -> None:
     try:
         inspection = Inspection(image.disk_format or "", image.container_format or "", services.settings.image_format)
-        async with store.writer(image.id, expected_bytes) as writer:
+        async with store.writer(image.id, terms.expected_bytes) as writer:
             digests = await pump(
                 body,
                 writer.write,
                 hashing=Hashing(image.os_hash_algo or services.settings.api.hashing_algorithm),
                 inspection=inspection,
-                cap_bytes=services.settings.quotas.image_size_cap_bytes,
-                expected_bytes=expected_bytes,
+                cap_bytes=terms.cap_bytes,
+                expected_bytes=terms.expected_bytes,
                 threads=services.threads,
+                over_cap=terms.over_cap,
             )
             # Judging takes up to 100 ms for hostile content.
             virtual_size = await hop(None, inspection.finish, digests.size_bytes)
             location = await writer.commit()
         recorded = Location(location.store, location.uri, _metadata(services, location))
-        await services.database.write(uploads.finish, lease, recorded, digests, virtual_size, services.now())
+        await services.database.write(
+            uploads.finish, lease, recorded, digests, virtual_size, services.now(), terms.unreserved
+        )
     except BaseException as error:
         if isinstance(error, BlickError):
             _log.info("upload to image %s refused: %s", image.id, error)

@@ -10,7 +10,8 @@ from blick.model.errors import Forbidden, NotFound
 from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC, QUEUED, Image
 from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
 from blick.model.image_query import ImageQuery
-from blick.ops import access
+from blick.model.quota import IMAGE_COUNT_TOTAL
+from blick.ops import access, quota
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
 
@@ -18,7 +19,10 @@ _VISIBILITY_RULES: Mapping[str, str] = {PUBLIC: "publicize_image", COMMUNITY: "c
 
 
 async def create(services: Services, context: RequestContext, new: NewImage) -> Image:
-    """Register an image without data. Raises Forbidden, LimitExceeded, Conflict (the id is taken)."""
+    """Register an image without data.
+
+    Raises Forbidden, LimitExceeded, Conflict (the id is taken), ServiceUnavailable (limits cannot be read).
+    """
     access.require_writer(context)
     owner = _owner_of_new(context, new)
     target = {"project_id": owner, "owner": owner, "visibility": new.visibility}
@@ -53,7 +57,8 @@ async def create(services: Services, context: RequestContext, new: NewImage) -> 
         properties=new.properties,
         tags=tuple(dict.fromkeys(new.tags)),
     )
-    await services.database.write(images.insert_image, image)
+    limits = await quota.unified(services, context.project_id, IMAGE_COUNT_TOTAL)
+    await services.database.write(images.insert_image, image, limits)
     return (await _as_seen(services, context, [image]))[0]
 
 

@@ -13,6 +13,7 @@ from blick.conf.settings import Settings
 from blick.db.engine import Database
 from blick.model.schema import ImageSchema
 from blick.policy.enforcer import Enforcer
+from blick.policy.limits import Limits
 from blick.policy.properties import PropertyProtections
 from blick.stores.registry import Stores
 from blick.stream.threads import TransferThreads
@@ -40,6 +41,7 @@ class Services:
     threads: TransferThreads
     holder: str
     protections: PropertyProtections | None = None  # of custom properties; None: all are everybody's
+    limits: Limits | None = None  # unified limits; None where they are not in use
     running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under
     now: Callable[[], datetime] = utc_now
     now_ms: Callable[[], int] = epoch_ms

@@ -44,26 +44,28 @@ async def pump(
     cap_bytes: int,
     expected_bytes: int | None,
     threads: TransferThreads,
+    over_cap: str | None = None,
 ) -> Digests:
     """Move the whole body through `write`, one call per buffer and in order; give its size and hashes.
 
-    Raises LimitExceeded as soon as more than `cap_bytes` came, Invalid when more (as soon as seen) or less than
-    `expected_bytes` came, BodyIncomplete, and whatever `write` or the inspection raise. Once this has ended, in
-    whatever way, no thread touches a buffer, the inspection or the body any more.
+    Raises LimitExceeded (saying `over_cap`, if given) as soon as more than `cap_bytes` came, Invalid when more (as soon
+    as seen) or less than `expected_bytes` came, BodyIncomplete, and whatever `write` or the inspection raise. Once this
+    has ended, in whatever way, no thread touches a buffer, the inspection or the body any more.
     """
     hashes = hashing.begin()
     feeds: list[Feed] = [hashes.md5.update, hashes.second.update]
     if inspection is not None:
         feeds.append(inspection.feed)
-    transfer = _Transfer(body, write, feeds, _Bounds(cap_bytes, expected_bytes), threads)
+    transfer = _Transfer(body, write, feeds, _Bounds(cap_bytes, expected_bytes, over_cap), threads)
     return hashes.digests(await transfer.run())
 
 
 class _Bounds:
     """How long the body may be, and must be."""
 
-    def __init__(self, cap_bytes: int, expected_bytes: int | None) -> None:
+    def __init__(self, cap_bytes: int, expected_bytes: int | None, over_cap: str | None) -> None:
         self._cap_bytes = cap_bytes
+        self._over_cap = over_cap or f"The data is larger than the {cap_bytes} bytes that are allowed."
         self._expected_bytes = expected_bytes
         self._most_bytes = cap_bytes if expected_bytes is None else min(cap_bytes, expected_bytes)
 
@@ -74,7 +76,7 @@ class _Bounds:
     def check(self, size_bytes: int) -> None:
         """Raise as soon as the body is too long."""
         if size_bytes > self._cap_bytes:
-            raise LimitExceeded(f"The data is larger than the {self._cap_bytes} bytes that are allowed.")
+            raise LimitExceeded(self._over_cap)
         if self._expected_bytes is not None and size_bytes > self._expected_bytes:
             raise Invalid(f"The data is longer than the announced {self._expected_bytes} bytes.")
 

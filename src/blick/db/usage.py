@@ -1,0 +1,123 @@
+"""What a project uses, and the transactions that may not take more than is left.
+
+Two transactions that both take from one quota must not both see what only one can have: whoever takes holds the
+project first (`hold`), then measures, then writes, all in one transaction. What gives back need not hold.
+"""
+
+import zlib
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Connection, and_, false, func, insert, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
+
+from blick.db.tables import PROJECT_LOCKS, image_locations, image_properties, images, leases, project_locks
+from blick.model.image import DELETED, IMPORTING, KILLED, PENDING_DELETE, SAVING, UPLOADING
+from blick.model.quota import NOTHING, Measure, Quota, Usage
+
+_NOT_COUNTED = (KILLED, DELETED, PENDING_DELETE)
+_COPYING_TO = "os_glance_importing_to_stores"
+
+
+def take(connection: Connection, quota: Quota, added: Usage = NOTHING, *, except_image: str | None = None) -> Usage:
+    """Make sure that `added` fits in, and that nobody else takes it before this transaction ends; gives the usage.
+
+    What the transaction itself has written counts as used. `except_image` is the image whose stored bytes do not
+    count. Raises LimitExceeded. Two statements; one on SQLite.
+    """
+    hold(connection, quota.project_id)
+    usage = measured(connection, quota.project_id, quota.measures, except_image=except_image)
+    quota.require(usage, added)
+    return usage
+
+
+def hold(connection: Connection, project_id: str | None) -> None:
+    """Let no other transaction take from this project's quota before this one ends. To be called before other writes.
+
+    Writes a row, because a row that is only locked is free to the other members of a Galera cluster.
+    """
+    # SQLite needs none of that: there a writing transaction is alone from its beginning.
+    if connection.dialect.name == "sqlite":
+        return
+    slot = zlib.crc32((project_id or "").encode()) % PROJECT_LOCKS
+    if _write(connection, slot):
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(project_locks), {"slot": slot, "taken": 1})
+    except IntegrityError:
+        # Somebody else was first, and is done: else the insertion would still wait.
+        _write(connection, slot)
+
+
+def _write(connection: Connection, slot: int) -> bool:
+    held = update(project_locks).where(project_locks.c.slot == slot).values(taken=project_locks.c.taken + 1)
+    return connection.execute(held).rowcount == 1
+
+
+def measured(
+    connection: Connection, project_id: str | None, measures: Collection[Measure], *, except_image: str | None = None
+) -> Usage:
+    """The project's usage as far as `measures` ask for it. One statement, whatever the project has.
+
+    One on purpose: an upload that ends between two would be missed by both.
+    """
+    if not measures:
+        return NOTHING
+    owned = and_(
+        images.c.owner == project_id if project_id is not None else images.c.owner.is_(None),
+        images.c.deleted == false(),
+        images.c.status.not_in(_NOT_COUNTED),
+    )
+    asked = sorted(measures, key=lambda measure: measure.value)
+    row = connection.execute(select(*(_column(measure, owned, except_image) for measure in asked))).one()
+    return {measure: int(value or 0) for measure, value in zip(asked, row, strict=True)}
+
+
+def _column(measure: Measure, owned: ColumnElement[bool], except_image: str | None) -> ColumnElement[int]:
+    match measure:
+        case Measure.STORED:
+            return _stored(and_(owned, images.c.id != except_image) if except_image is not None else owned)
+        case Measure.STAGED:
+            wanted = and_(owned, or_(images.c.status.in_((UPLOADING, IMPORTING)), _is_copied()))
+            return _number(select(func.sum(images.c.size)).where(wanted).scalar_subquery())
+        case Measure.IMAGES:
+            return select(func.count()).select_from(images).where(owned).scalar_subquery()
+        case Measure.UPLOADING:
+            wanted = and_(owned, or_(images.c.status.in_((SAVING, UPLOADING, IMPORTING)), _is_copied()))
+            return select(func.count()).select_from(images).where(wanted).scalar_subquery()
+
+
+def _stored(owned: ColumnElement[bool]) -> ColumnElement[int]:
+    located = image_locations.c.image_id == images.c.id
+    there = (
+        select(func.sum(images.c.size))
+        .select_from(images.join(image_locations, located))
+        .where(owned, image_locations.c.deleted == false())
+        .scalar_subquery()
+    )
+    reserved = (
+        select(func.sum(leases.c.reserved_bytes))
+        .select_from(leases.join(images, leases.c.image_id == images.c.id))
+        .where(owned)
+        .scalar_subquery()
+    )
+    return _number(there) + _number(reserved)
+
+
+def _number(total: ColumnElement[int]) -> ColumnElement[int]:
+    # The sum of nothing is null; sums of PostgreSQL and MySQL are decimals.
+    return func.coalesce(total, 0)
+
+
+def _is_copied() -> ColumnElement[bool]:
+    copying = image_properties.c
+    return (
+        select(true())
+        .where(
+            copying.image_id == images.c.id,
+            copying.name == _COPYING_TO,
+            copying.value != "",
+            copying.deleted == false(),
+        )
+        .exists()
+    )
