@@ -117,6 +117,17 @@ def test_version_and_help(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_glance_api_takes_the_flags_that_all_commands_have(tmp_path: Path) -> None:
+    server = configured_server(tmp_path, program="glance-api")
+    log = tmp_path / "named.log"
+    server.arguments = ("--log-file", str(log), "--debug", "--use-json")
+    try:
+        server.start()
+        assert '"levelname": "INFO"' in log.read_text()
+    finally:
+        server.kill_all()
+
+
 @pytest.mark.parametrize("program", ["blick", "glance-api"])
 def test_a_start_from_glances_configuration(tmp_path: Path, program: str) -> None:
     server = configured_server(tmp_path, program=program)

@@ -26,7 +26,7 @@ def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) 
     settings = load.standalone(
         data_dir, listener["host"] or "127.0.0.1", _port(listener, 9292), listener["workers"] or 1
     )
-    settings = _with_listener(settings, listener, debug=debug)
+    settings = _with_listener(replace(settings, log=replace(settings.log, debug=debug)), listener)
     set_up_logging(settings.log)
     boot.require_safe_listener(settings)
     _require_certificate(settings.server)
@@ -42,28 +42,35 @@ def run_standalone(data_dir: Path, listener: Mapping[str, Any], *, debug: bool) 
         processes.serve(settings, listening)
 
 
-def run_configured(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], *, debug: bool) -> None:
-    """Serve as configuration files say; blocks until told to stop. Raises StartRefused."""
+def run_configured(
+    files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Serve as configuration files say; blocks until told to stop. Raises StartRefused.
+
+    `options` come from the command line and win over the files: names in [DEFAULT] to values.
+    """
     found = files or (() if folders else load.default_files("glance-api"))
     if not found and not folders:
         raise StartRefused("No configuration file found. Name one with --config-file.")
-    settings = _read(found, folders, listener, debug=debug)
+    settings = _read(found, folders, listener, options)
     listening = _listen(settings.server)
     boot.prepare(settings)
     click.echo(f"Blick serves on {_reachable(settings.server)}", err=True)
 
     def reread() -> Settings:
-        again = _read(found, folders, listener, debug=debug)
+        again = _read(found, folders, listener, options)
         boot.prepare(again)
         return again
 
     processes.serve(settings, listening, reread)
 
 
-def _read(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], *, debug: bool) -> Settings:
+def _read(
+    files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str, Any], options: Mapping[str, Any]
+) -> Settings:
     """Settings of configuration files, checked; says what there is to say about them. Raises StartRefused."""
-    loaded = load.load(files, folders, os.environ)
-    settings = _with_listener(loaded.settings, listener, debug=debug)
+    loaded = load.load(files, folders, os.environ, overrides=options)
+    settings = _with_listener(loaded.settings, listener)
     set_up_logging(settings.log)
     for finding in loaded.findings:
         if finding.level == "warning" or finding.kind == "not-yet":
@@ -73,13 +80,12 @@ def _read(files: Sequence[Path], folders: Sequence[Path], listener: Mapping[str,
     return settings
 
 
-def _with_listener(settings: Settings, listener: Mapping[str, Any], *, debug: bool) -> Settings:
+def _with_listener(settings: Settings, listener: Mapping[str, Any]) -> Settings:
     names = {"host": "bind_host", "port": "bind_port"}
     given = {
         names.get(name, name): value for name, value in listener.items() if value is not None and value is not False
     }
-    log = replace(settings.log, debug=settings.log.debug or debug)
-    return replace(settings, server=replace(settings.server, **given), log=log)
+    return replace(settings, server=replace(settings.server, **given))
 
 
 def _port(listener: Mapping[str, Any], usual: int) -> int:
