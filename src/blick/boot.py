@@ -21,7 +21,7 @@ from blick.conf.log import set_up_logging
 from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
 from blick.db.location_check import require_readable
-from blick.db.upgrade import ensure_current
+from blick.db.upgrade import Patience, ensure_current
 from blick.http.app import CALLER, App
 from blick.http.middleware.compression import Compression
 from blick.http.server.limits import ProtocolLimits
@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 # How long cancelled requests may take to clean up behind themselves when the service stops.
 LAST_WORDS_S = 10
 KEY_CHECK_S = 3600.0
+# A database server that is silent for so long in the middle of a statement is not there any more.
+ANSWER_WITHIN_S = 60
 _M_ARENA_MAX = -8  # from malloc.h
 # The old option's 0 means no time-out; a week bounds even that.
 _FOREVER_S = 7 * 86_400
@@ -78,7 +80,7 @@ def prepare(settings: Settings) -> None:
         limits.require_installed()
     database = open_database(settings.database)
     try:
-        ensure_current(database)
+        ensure_current(database, Patience(settings.database.max_retries, settings.database.retry_interval_s))
         require_readable(database)
     finally:
         database.close()
@@ -101,7 +103,7 @@ def start(settings: Settings, before: Services | None = None) -> Running:
 
     `before` are the services that a reload replaces: work that goes on with them is this process's still.
     """
-    database = open_database(settings.database)
+    database = open_database(settings.database, ANSWER_WITHIN_S)
     policy = Enforcer(settings.policy)
     services = Services(
         settings=settings,

@@ -30,7 +30,7 @@ class MariaDB:
         self._data = folder / "data"
         root = ["--user=root"] if os.geteuid() == 0 else []
         command = [
-            system_program("mariadbd"), "--no-defaults", *root, f"--datadir={self._data}",
+            system_program("mariadbd"), "--no-defaults", *root, f"--datadir={self._data}", f"--tmpdir={folder}",
             f"--bind-address={HOST}", f"--port={self.port}", "--skip-name-resolve",
             "--socket=s",  # relative to the data folder: a socket's path may not be long
             "--max-connections=500", "--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync",
@@ -91,6 +91,7 @@ class MariaDB:
         root = ["--user=root"] if os.geteuid() == 0 else []
         command = [
             system_program("mariadb-install-db"), "--no-defaults", *root, f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",  # two servers that start at once got the same name in /tmp
             "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=32M",
         ]  # fmt: skip
         run_to_end(command, self.folder / "install.log")

@@ -136,7 +136,8 @@ def _database(reading: Reading) -> DatabaseSettings:
     def get(name: str) -> Any:
         return reading.get("database", name)
 
-    connection = reading.text("database", "connection")
+    # The one for an asynchronous driver names the same database; the driver is chosen by what is installed.
+    connection = reading.text("database", "connection") or reading.text("database", "asyncio_connection")
     if connection is None:
         reading.wrong("database", "connection", "is not set; Blick needs to know its database.")
         connection = "sqlite://"
@@ -154,6 +155,12 @@ def _database(reading: Reading) -> DatabaseSettings:
         max_retries=get("max_retries"),
         retry_interval_s=get("retry_interval"),
         location_key=_location_key(reading),
+        use_db_reconnect=get("use_db_reconnect"),
+        db_max_retries=get("db_max_retries"),
+        db_retry_interval_s=get("db_retry_interval"),
+        db_inc_retry_interval=get("db_inc_retry_interval"),
+        db_max_retry_interval_s=get("db_max_retry_interval"),
+        connection_debug=get("connection_debug"),
     )
 
 

@@ -99,6 +99,8 @@ class DatabaseSettings:
     """Where the records live. `connection` is a SQLAlchemy URL and a secret.
 
     `location_key` (16, 24 or 32 bytes) encrypts where images' data lies; None: it is written plainly.
+    `max_retries` and `retry_interval_s` are for the start; negative: for ever. The `db_` ones are for running
+    transactions whose connection was lost, where `use_db_reconnect`.
     """
 
     connection: str = "sqlite://"
@@ -112,6 +114,12 @@ class DatabaseSettings:
     max_retries: int = 10
     retry_interval_s: int = 10
     location_key: bytes | None = field(default=None, repr=False)
+    use_db_reconnect: bool = False
+    db_max_retries: int = 20
+    db_retry_interval_s: int = 1
+    db_inc_retry_interval: bool = True
+    db_max_retry_interval_s: int = 10
+    connection_debug: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,76 @@
 """The one way to the database: a transaction is a synchronous function, run in a thread, retried where that is safe."""
 
+import logging
 import random
-import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from blick.conf.settings import DatabaseSettings
+from blick.db.connecting import SQLITE_THREADS, make_engine
+from blick.db.faults import Fault, fault_of, reason_of
 from blick.db.location_cipher import use_cipher
-from blick.model.errors import ServiceUnavailable, StartRefused
+from blick.model.errors import Invalid, ServiceUnavailable
 from blick.stream.hop import hop
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ATTEMPTS = 8
-# MySQL: 1205 lock wait timeout, 1213 deadlock (Galera's certification failures too); PostgreSQL: SQLSTATE class 40.
-_MYSQL_RETRY = frozenset({1205, 1213})
-_POSTGRESQL_RETRY = frozenset({"40001", "40P01"})
-_KNOWN = frozenset({"sqlite", "mysql", "mariadb", "postgresql"})
-_KINDS = "SQLite, MariaDB, MySQL and PostgreSQL"
-# Threads that run transactions. SQLite has no network to wait for and one writer at a time: a few suffice, and each
-# holds a connection with a cache of its own. Elsewhere the threads wait for the server most of the time.
-_SQLITE_THREADS = 4
+_log = logging.getLogger(__name__)
+
+# Threads that run transactions on a server; they wait for it most of the time.
 _SERVER_THREADS = 16
-_SQLITE_CACHE_KIB = 1024
+# How long a transaction is tried anew while others are in its way.
+_CONFLICT_PATIENCE_S = 30.0
+_CONFLICT_PAUSE_S = 0.01
+_LONGEST_CONFLICT_PAUSE_S = 0.5
+
+_GONE = "The database does not answer. Try again later."
+_BUSY = "Too many others change the same thing at present. Try again."
+_UNKNOWN = "The database broke off while it was saving: whether it has saved is not known. Look before trying again."
+_UNFIT = "The request contains a value that the database has no place for: too long, or with characters it lacks."
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnection:
+    """How often a transaction is begun anew after its connection was lost, and how long to wait before each time."""
+
+    attempts: float = 2
+    pause_s: float = 0.1
+    grows: bool = True
+    longest_pause_s: float = 10.0
+
+    def pause_before(self, attempt: int) -> float:
+        """Seconds to wait before the `attempt`th time, counted from 1."""
+        return min(self.pause_s * (2 ** min(attempt - 1, 30) if self.grows else 1), self.longest_pause_s)
 
 
 class Database:
-    """An engine and the threads that run transactions on it. Made by `boot`, closed with `close`."""
+    """An engine and the threads that run transactions on it. Made by `open_database`, closed with `close`.
 
-    def __init__(self, engine: Engine, threads: int) -> None:
+    What is retried, and what callers are told where that does not help:
+
+    - a conflict with another transaction (deadlock, lock time-out, serialization or certification failure) undoes the
+      transaction as a whole; it is tried anew for half a minute, then ServiceUnavailable;
+    - a connection lost before the commit was asked for: nothing was saved, so the transaction is begun anew on another
+      connection, a few times; then ServiceUnavailable;
+    - a connection lost at the commit: whether it was saved is not known, and saving twice may be wrong, so it is not
+      tried again; ServiceUnavailable says so;
+    - a value that does not fit into its column: Invalid.
+    """
+
+    def __init__(self, engine: Engine, threads: int, reconnection: Reconnection) -> None:
         self.engine = engine
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="db")
+        self._reconnection = reconnection
+        self._closing = threading.Event()
 
     @property
     def dialect(self) -> str:
@@ -48,9 +80,8 @@ class Database:
     async def write(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `transaction(connection, *args)` in one read-write transaction, in one hop; commit, give its result.
 
-        It may run several times: it is repeated after a deadlock, a lock time-out or a serialization failure,
-        so it must do nothing but speak to the database. Any error rolls back. Raises ServiceUnavailable where
-        the database does not answer; after an error at commit the outcome is not known.
+        It may run several times (see the class), so it must do nothing but speak to the database. Any error rolls
+        back. Raises what the transaction raises, ServiceUnavailable and Invalid as the class says.
         """
         return await hop(self._threads, lambda: self.write_now(transaction, *args, **kwargs))
 
@@ -61,118 +92,111 @@ class Database:
     def write_now(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` for blocking callers, such as commands."""
 
-        def once() -> T:
-            with self.engine.connect().execution_options(blick_writes=True) as connection, connection.begin():
-                return transaction(connection, *args, **kwargs)
+        def once(attempt: _Attempt) -> T:
+            with self.engine.connect().execution_options(blick_writes=True) as connection, connection.begin() as begun:
+                result = transaction(connection, *args, **kwargs)
+                attempt.at_commit = True
+                begun.commit()
+            return result
 
-        return _retried(once)
+        return self._retried(once)
 
     def read_now(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` for blocking callers."""
 
-        def once() -> T:
+        def once(_attempt: _Attempt) -> T:
             with self.engine.connect() as connection:
                 return transaction(connection, *args, **kwargs)
 
-        return _retried(once)
+        return self._retried(once)
 
     def close(self) -> None:
         """Let running transactions end, then close every connection."""
+        self._closing.set()
         self._threads.shutdown(wait=True)
         self.engine.dispose()
 
+    def _retried(self, once: "Callable[[_Attempt], T]") -> T:
+        trouble = _Trouble(self._reconnection, time.monotonic() + _CONFLICT_PATIENCE_S)
+        while True:
+            attempt = _Attempt()
+            try:
+                return once(attempt)
+            except PoolTimeout as error:
+                raise ServiceUnavailable(_BUSY) from error
+            except DBAPIError as error:
+                pause_s = trouble.pause_after(error, attempt)
+                if pause_s is None or self._closing.wait(pause_s):
+                    raise _outward(error, attempt) from error
 
-def open_database(settings: DatabaseSettings) -> Database:
-    """An engine for `settings.connection`. Connects lazily; sqlite files are created by the first connection.
 
-    Raises StartRefused for what is no URL, a kind of database that we do not know, or a driver that is missing.
+@dataclass(slots=True)
+class _Attempt:
+    at_commit: bool = False
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What one transaction has met so far."""
+
+    reconnection: Reconnection
+    give_up_at: float
+    conflicts: int = 0
+    losses: int = 0
+
+    def pause_after(self, error: DBAPIError, attempt: _Attempt) -> float | None:
+        """How long to wait before the next attempt, in seconds; None if there should be none."""
+        fault = fault_of(error)
+        if fault is Fault.CONFLICT and time.monotonic() < self.give_up_at:
+            self.conflicts += 1
+            pause_s: float = min(_CONFLICT_PAUSE_S * 2 ** min(self.conflicts, 10), _LONGEST_CONFLICT_PAUSE_S)
+            return pause_s * random.uniform(0.5, 1.5)  # noqa: S311 - so that rivals part, not a secret
+        if fault is Fault.LOST and not attempt.at_commit and self.losses < self.reconnection.attempts:
+            self.losses += 1
+            return self.reconnection.pause_before(self.losses)
+        return None
+
+
+def _outward(error: DBAPIError, attempt: _Attempt) -> Exception:
+    """What callers are told; the log tells operators why."""
+    match fault_of(error):
+        case Fault.CONFLICT:
+            _log.warning("a transaction was given up, others were always in its way: %s", reason_of(error))
+            return ServiceUnavailable(_BUSY)
+        case Fault.LOST | Fault.REFUSED:
+            _log.error("the database does not answer: %s", reason_of(error))
+            return ServiceUnavailable(_UNKNOWN if attempt.at_commit else _GONE)
+        case Fault.UNFIT:
+            _log.info("refused by the database: %s", reason_of(error))
+            return Invalid(_UNFIT)
+        case Fault.OTHER:
+            return error
+
+
+def open_database(settings: DatabaseSettings, answer_within_s: int | None = None) -> Database:
+    """The database of `settings.connection`. Connects lazily; sqlite files are created by the first connection.
+
+    `answer_within_s`: how long a server may be silent in the middle of a statement before it counts as gone; None, for
+    commands and migrations: for ever. Raises StartRefused for what is no URL, a kind of database that we do not know,
+    or a driver that is missing.
     """
-    try:
-        url = make_url(settings.connection)
-        if url.get_backend_name() not in _KNOWN:
-            raise StartRefused(f"[database] connection: Blick works with {_KINDS}, not with {url.get_backend_name()}.")
-        database = _open(url, settings)
-    except ImportError as error:
-        raise StartRefused(f"[database] connection: the driver {error.name} is not installed.") from error
-    except ArgumentError as error:
-        raise StartRefused(f"[database] connection: {error}.") from error
-    except ValueError as error:  # whose text would quote parts of the URL, which is a secret
-        raise StartRefused("[database] connection: this is not a SQLAlchemy URL.") from error
-    use_cipher(database.engine, settings.location_key)
-    return database
+    engine = make_engine(settings, answer_within_s)
+    use_cipher(engine, settings.location_key)
+    if engine.dialect.name == "sqlite":
+        return Database(engine, SQLITE_THREADS, Reconnection(attempts=0))
+    # A thread without a connection would only wait for one.
+    connections = settings.max_pool_size + settings.max_overflow
+    unbounded = settings.max_pool_size == 0 or settings.max_overflow < 0
+    threads = _SERVER_THREADS if unbounded else max(1, min(_SERVER_THREADS, connections))
+    return Database(engine, threads, _reconnection(settings))
 
 
-def _open(url: URL, settings: DatabaseSettings) -> Database:
-    if url.get_backend_name() == "sqlite":
-        engine = create_engine(
-            url,
-            poolclass=QueuePool,
-            pool_size=_SQLITE_THREADS,
-            max_overflow=4,
-            connect_args={"check_same_thread": False, "timeout": 30, "cached_statements": 128},
-        )
-        event.listen(engine, "connect", _sqlite_pragmas(synchronous=settings.sqlite_synchronous))
-        event.listen(engine, "begin", _sqlite_begin)
-        return Database(engine, _SQLITE_THREADS)
-    options: dict[str, Any] = {
-        "pool_size": settings.max_pool_size,
-        "max_overflow": settings.max_overflow,
-        "pool_recycle": settings.connection_recycle_time_s,
-        "pool_pre_ping": True,
-    }
-    if settings.pool_timeout_s is not None:
-        options["pool_timeout"] = settings.pool_timeout_s
-    if url.get_backend_name() in ("mysql", "mariadb"):
-        options["isolation_level"] = "READ COMMITTED"
-    return Database(create_engine(url, **options), _SERVER_THREADS)
-
-
-def _sqlite_pragmas(*, synchronous: bool) -> Callable[[Any, Any], None]:
-    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun by `write`, not guessed by the driver
-        # WAL lets readers and one writer work side by side; FULL keeps a commit through a power failure.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if synchronous else 'OFF'}")
-        connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute(f"PRAGMA cache_size=-{_SQLITE_CACHE_KIB}")
-        connection.execute("PRAGMA temp_store=MEMORY")
-
-    return on_connect
-
-
-def _sqlite_begin(connection: Connection) -> None:
-    # A writer takes the write lock at once: a lock that is upgraded later cannot wait for its turn.
-    writes = connection.get_execution_options().get("blick_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _retried(once: Callable[[], T]) -> T:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return once()
-        except DBAPIError as error:
-            if attempt == _ATTEMPTS or not _may_pass(error):
-                raise _outward(error) from error
-            time.sleep(random.uniform(0.5, 1.5) * 0.005 * 2**attempt)  # noqa: S311 - jitter, not a secret
-    raise AssertionError("unreachable")
-
-
-def _may_pass(error: DBAPIError) -> bool:
-    """Is this a conflict with another transaction, that vanishes when tried again?"""
-    original = error.orig
-    if isinstance(original, sqlite3.OperationalError):
-        return "locked" in str(original) or "busy" in str(original)
-    if (
-        getattr(original, "sqlstate", None) in _POSTGRESQL_RETRY
-        or getattr(original, "pgcode", None) in _POSTGRESQL_RETRY
-    ):
-        return True
-    arguments: tuple[object, ...] = getattr(original, "args", ())
-    return len(arguments) > 0 and arguments[0] in _MYSQL_RETRY
-
-
-def _outward(error: SQLAlchemyError) -> Exception:
-    """Connection trouble becomes ServiceUnavailable; what is left (constraint violations …) goes on as it is."""
-    if isinstance(error, OperationalError):
-        return ServiceUnavailable("The database does not answer. Try again later.")
-    return error
+def _reconnection(settings: DatabaseSettings) -> Reconnection:
+    if not settings.use_db_reconnect:
+        return Reconnection()
+    return Reconnection(
+        attempts=settings.db_max_retries if settings.db_max_retries >= 0 else float("inf"),
+        pause_s=settings.db_retry_interval_s,
+        grows=settings.db_inc_retry_interval,
+        longest_pause_s=settings.db_max_retry_interval_s,
+    )

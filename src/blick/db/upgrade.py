@@ -3,34 +3,55 @@
 Alembic keeps our history in a table of our own; that of Glance's tables is in `alembic_version` (blick.db.adoption).
 """
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, table, update
+from sqlalchemy import Connection, inspect, select, table, text, update
 from sqlalchemy import column as sql_column
 from sqlalchemy.exc import DBAPIError
 
 from blick.db import adoption
 from blick.db.engine import Database
-from blick.model.errors import ServiceUnavailable, StartRefused
+from blick.db.faults import Fault, fault_of, reason_of
+from blick.model.errors import Invalid, ServiceUnavailable, StartRefused
+
+_log = logging.getLogger(__name__)
 
 # The newest migration; a test holds it against the folder. Known here so that a start need not load alembic.
 HEAD = "0003"
+# Migrations of one database take turns: a lock with this number, or a name made of the database's.
+_POSTGRESQL_LOCK = 0x426C69636B
+_MYSQL_LOCK = "CONCAT('blick_', MD5(DATABASE()))"
+_LOCK_WAIT_S = 86_400
 
 
-def ensure_current(database: Database) -> bool:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often, and how many seconds apart, a start tries to reach its server again; negative: for ever."""
+
+    max_retries: int
+    retry_interval_s: int
+
+
+NO_PATIENCE = Patience(0, 0)
+
+
+def ensure_current(database: Database, patience: Patience = NO_PATIENCE) -> bool:
     """Upgrade if need be; True if something was done. Safe when several processes start at once.
 
-    Raises StartRefused if the database was made by a newer release, or by a Glance that is too old or too new, and
-    where it cannot be used.
+    Where the server does not answer yet, tries again as `patience` says. Raises StartRefused if the database was made
+    by a newer release, or by a Glance that is too old or too new, and where it cannot be used.
     """
     with _told(database):
+        _await(database, patience)
         if _is_current(database):
             database.write_now(_require_writable)
             return False
-        database.write_now(_upgrade)
-    return True
+        return database.write_now(_upgrade_alone)
 
 
 def is_current(database: Database) -> bool:
@@ -44,8 +65,10 @@ def _told(database: Database) -> Iterator[None]:
     """Trouble with the database, told as an operator needs it."""
     try:
         yield
-    except (ServiceUnavailable, DBAPIError) as error:
+    except (ServiceUnavailable, Invalid, DBAPIError) as error:
         raise StartRefused(f"The database {database.engine.url!r} cannot be used: {_reason(error)}.") from error
+    except TypeError as error:  # a driver's word for a parameter of the URL that it does not know
+        raise StartRefused(f"[database] connection: {error}.") from error
 
 
 def _is_current(database: Database) -> bool:
@@ -57,6 +80,24 @@ def _is_current(database: Database) -> bool:
             "Install that release, or restore a backup from before the upgrade."
         )
     return revision == HEAD
+
+
+def _await(database: Database, patience: Patience) -> None:
+    """Return once the server answers. Raises ServiceUnavailable or DBAPIError if it does not, or refuses us."""
+    attempts = 0
+    while True:
+        try:
+            database.read_now(lambda connection: connection.execute(select(1)))
+        except ServiceUnavailable as error:
+            cause = error.__cause__
+            lost = isinstance(cause, DBAPIError) and fault_of(cause) is Fault.LOST
+            if not lost or 0 <= patience.max_retries <= attempts:
+                raise
+            attempts += 1
+            _log.warning("the database does not answer; trying again in %d s", patience.retry_interval_s)
+            time.sleep(patience.retry_interval_s)
+        else:
+            return
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -72,10 +113,43 @@ def _require_writable(connection: Connection) -> None:
     connection.execute(update(version).where(version.c.version_num.is_(None)).values(version_num=None))
 
 
-def _reason(error: ServiceUnavailable | DBAPIError) -> str:
-    """What the driver said, in its own words and on one line."""
-    found = error.__cause__ if isinstance(error, ServiceUnavailable) else error
-    return " ".join(str(found.orig if isinstance(found, DBAPIError) else found).split()).rstrip(".")
+def _reason(error: ServiceUnavailable | Invalid | DBAPIError) -> str:
+    found = error if isinstance(error, DBAPIError) else error.__cause__
+    return reason_of(found) if isinstance(found, DBAPIError) else str(error).rstrip(".")
+
+
+def _upgrade_alone(connection: Connection) -> bool:
+    """Upgrade while no other process does; False if another one had done it by then."""
+    with _lock(connection):
+        adoption.require_adoptable(connection)
+        if current_revision(connection) == HEAD:
+            return False
+        _upgrade(connection)
+        return True
+
+
+@contextmanager
+def _lock(connection: Connection) -> Iterator[None]:
+    """Wait until no other process migrates this database, and keep others from it.
+
+    Of SQLite's writing transactions there is only one anyway. In a Galera cluster the lock holds for one node: of
+    migrations on several nodes at once those that come late fail, and can be started again.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})"))
+    if connection.dialect.name != "mysql":
+        yield
+        return
+    # A table is made or changed in a transaction of its own there: the lock has to outlive them, and to be given back
+    # only when the last change can be seen.
+    connection.execute(text(f"SELECT GET_LOCK({_MYSQL_LOCK}, {_LOCK_WAIT_S})"))
+    try:
+        yield
+        connection.exec_driver_sql("COMMIT")
+    finally:
+        if not connection.invalidated:
+            connection.execute(text(f"SELECT RELEASE_LOCK({_MYSQL_LOCK})"))
 
 
 def _upgrade(connection: Connection) -> None:

@@ -26,5 +26,6 @@ def upgrade() -> None:
     metadata.create_all(connection, wanted, checkfirst=True)
     for table in metadata.tables.values():
         for index in table.indexes:
-            if (index.name or "").startswith("blick_"):
+            # Glance's as well: a process that was killed may have made a table and not yet its indexes.
+            if (index.name or "").startswith("blick_") or not ours_only:
                 index.create(connection, checkfirst=True)
