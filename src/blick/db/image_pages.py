@@ -25,7 +25,8 @@ from sqlalchemy import (
     true,
 )
 
-from blick.db.images import base_of, children_of, record
+from blick.db.exact import exactly
+from blick.db.images import base_of, children_of, plausible_id, record
 from blick.db.tables import image_members, image_properties, image_tags, images
 from blick.model.errors import Forbidden, Invalid
 from blick.model.image import COMMUNITY, KILLED, PRIVATE, PUBLIC, SHARED, Image
@@ -154,7 +155,9 @@ def _visible(shape: _Shape) -> ColumnElement[bool]:
 
 def _is_member(shape: _Shape) -> ColumnElement[bool]:
     member = image_members.c
-    membership = select(member.image_id).where(member.member == bindparam("project_id"), member.deleted == false())
+    membership = select(member.image_id).where(
+        exactly(member.member, bindparam("project_id")), member.deleted == false()
+    )
     if not shape.any_member_status:
         membership = membership.where(member.status == bindparam("member_status"))
     return images.c.id.in_(membership)
@@ -208,7 +211,9 @@ def _after(sort: tuple[SortKey, ...]) -> ColumnElement[bool]:
 
 def _marker_values(connection: Connection, marker: str, sort: tuple[SortKey, ...], scope: Scope) -> dict[str, Any]:
     """Where the marker stands in this order, as the parameters of `_after`. Raises Invalid, Forbidden."""
-    found = connection.execute(_marker_statement(sort), {"marker_id": marker, "project_id": scope.project_id}).first()
+    known = plausible_id(marker)
+    parameters = {"marker_id": marker, "project_id": scope.project_id}
+    found = connection.execute(_marker_statement(sort), parameters).first() if known else None
     if found is None or (found.deleted and not scope.is_admin):
         raise Invalid(f"Invalid marker: there is no image {marker!r:.80}.")
     if not _may_see_marker(found, scope):
@@ -221,7 +226,9 @@ def _marker_statement(sort: tuple[SortKey, ...]) -> Select[Any]:
     member = image_members.c
     is_member = (
         select(member.id)
-        .where(member.image_id == images.c.id, member.member == bindparam("project_id"), member.deleted == false())
+        .where(
+            member.image_id == images.c.id, exactly(member.member, bindparam("project_id")), member.deleted == false()
+        )
         .exists()
     )
     return select(

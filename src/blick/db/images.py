@@ -19,7 +19,9 @@ from sqlalchemy import (
     false,
     insert,
     null,
+    or_,
     select,
+    true,
     type_coerce,
     update,
 )
@@ -28,6 +30,7 @@ from sqlalchemy.sql.expression import Select
 
 from blick.db import tags, usage
 from blick.db.children import gathered
+from blick.db.exact import exactly, exactly_one_of
 from blick.db.location_cipher import GatheredLocations
 from blick.db.rows import set_base
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
@@ -104,7 +107,7 @@ def _membership() -> ColumnElement[Any]:
         select(member.status)
         .where(
             member.image_id == images.c.id,
-            member.member == bindparam("project_id"),
+            exactly(member.member, bindparam("project_id")),
             member.deleted == false(),
         )
         .limit(1)
@@ -158,10 +161,8 @@ def insert_image(connection: Connection, image: Image, quota: Quota | None = Non
         "deleted": False,
     }
     if image.properties:
-        connection.execute(
-            insert(image_properties),
-            [stamp | {"name": name, "value": value} for name, value in image.properties.items()],
-        )
+        rows = [stamp | {"name": name, "value": value} for name, value in image.properties.items()]
+        _insert_properties(connection, rows)
     if image.tags:
         connection.execute(insert(image_tags), [stamp | {"value": tag} for tag in image.tags])
 
@@ -197,13 +198,22 @@ def set_properties(connection: Connection, image_id: str, properties: Mapping[st
         changed = connection.execute(
             update(table)
             .where(table.c.image_id == image_id, table.c.name == name)
-            .values(value=value, updated_at=now, deleted=False, deleted_at=null())
+            # A name of old may be written differently, where the database takes both for the same (see exact.py).
+            .where(or_(table.c.deleted == true(), exactly(table.c.name, name)))
+            .values(name=name, value=value, updated_at=now, deleted=False, deleted_at=null())
         )
         if changed.rowcount == 0:
-            connection.execute(
-                insert(table),
-                {"name": name, "value": value} | stamp,
-            )
+            _insert_properties(connection, [{"name": name, "value": value} | stamp])
+
+
+def _insert_properties(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        connection.execute(insert(image_properties), rows)
+    except IntegrityError as error:
+        raise Conflict(
+            "This database does not tell the names of all these properties apart: they differ only by case, accents or "
+            "spaces at the end."
+        ) from error
 
 
 def remove_properties(connection: Connection, image_id: str, names: Iterable[str], now: datetime) -> None:
@@ -211,7 +221,7 @@ def remove_properties(connection: Connection, image_id: str, names: Iterable[str
     table = image_properties
     connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.name.in_(list(names)), table.c.deleted == false())
+        .where(table.c.image_id == image_id, exactly_one_of(table.c.name, names), table.c.deleted == false())
         .values(deleted=True, deleted_at=now, updated_at=now)
     )
 

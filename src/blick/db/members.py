@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, false, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
+from blick.db.exact import exactly
 from blick.db.rows import hold
 from blick.db.tables import image_members
 from blick.model.errors import Conflict, LimitExceeded, NotFound
@@ -31,7 +32,7 @@ def of_image(connection: Connection, image_id: str, only: str | None = None) -> 
     table = image_members
     statement = select(*_COLUMNS).where(table.c.image_id == image_id, table.c.deleted == false())
     if only is not None:
-        statement = statement.where(table.c.member == only)
+        statement = statement.where(exactly(table.c.member, only))
     return [_record(row) for row in connection.execute(statement.order_by(table.c.id))]
 
 
@@ -49,7 +50,7 @@ def add(connection: Connection, image_id: str, member_id: str, quota: int, now: 
     if 0 <= quota < len(members) + 1:
         raise LimitExceeded(f"The limit has been exceeded on the number of allowed image members: {quota}")
     table = image_members
-    newest = select(func.max(table.c.id)).where(table.c.image_id == image_id, table.c.member == member_id)
+    newest = select(func.max(table.c.id)).where(table.c.image_id == image_id, exactly(table.c.member, member_id))
     old_id = connection.execute(newest).scalar()
     if old_id is not None:
         connection.execute(
@@ -83,7 +84,7 @@ def set_status(connection: Connection, image_id: str, member_id: str, status: st
     table = image_members
     changed = connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.member == member_id, table.c.deleted == false())
+        .where(table.c.image_id == image_id, exactly(table.c.member, member_id), table.c.deleted == false())
         .values(status=status, updated_at=now)
     )
     if changed.rowcount == 0:
@@ -96,7 +97,7 @@ def remove(connection: Connection, image_id: str, member_id: str, now: datetime)
     table = image_members
     changed = connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.member == member_id, table.c.deleted == false())
+        .where(table.c.image_id == image_id, exactly(table.c.member, member_id), table.c.deleted == false())
         .values(deleted=True, deleted_at=now, updated_at=now)
     )
     return changed.rowcount > 0

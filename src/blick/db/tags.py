@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, false, insert, select, update
 
+from blick.db.exact import exactly_one_of
 from blick.db.rows import lock
 from blick.db.tables import image_tags
 from blick.model.errors import LimitExceeded, NotFound
@@ -55,7 +56,7 @@ def _delete(connection: Connection, image_id: str, tags: Iterable[str], now: dat
     table = image_tags
     changed = connection.execute(
         update(table)
-        .where(table.c.image_id == image_id, table.c.value.in_(list(tags)), table.c.deleted == false())
+        .where(table.c.image_id == image_id, exactly_one_of(table.c.value, tags), table.c.deleted == false())
         .values(deleted=True, deleted_at=now, updated_at=now)
     )
     return changed.rowcount

@@ -4,6 +4,7 @@ A query becomes plain data that an SQL builder can walk without looking at text 
 columns, wanted custom properties, wanted tags. Who may see what is not decided here.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Final, Literal
 from urllib.parse import urlencode
 
 from blick.model.errors import Invalid
+from blick.model.text import is_storable
 
 Operator = Literal["eq", "neq", "in", "gt", "gte", "lt", "lte"]
 Value = str | int | bool | datetime
@@ -129,13 +131,22 @@ def _with_filters(query: ImageQuery, filters: Mapping[str, str]) -> ImageQuery:
         if reader is None:
             properties.append((name, value))
         else:
-            comparisons.append(reader(name, value))
+            comparisons.append(_storable(reader(name, value)))
+    texts = [*query.tags, *itertools.chain.from_iterable(properties)]
     return replace(
         query,
         comparisons=tuple(comparisons),
         properties=tuple(properties),
-        matches_nothing=query.visibility == "" or any(not each.values for each in comparisons),
+        matches_nothing=query.visibility == ""
+        or any(not each.values for each in comparisons)
+        or not all(is_storable(text) for text in texts),
     )
+
+
+def _storable(comparison: Comparison) -> Comparison:
+    """Without the texts that no image can have; some databases refuse to compare with them."""
+    values = tuple(value for value in comparison.values if not isinstance(value, str) or is_storable(value))
+    return comparison if len(values) == len(comparison.values) else replace(comparison, values=values)
 
 
 def _limit(text: str | None, limits: ImageListLimits) -> int:

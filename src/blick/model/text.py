@@ -21,12 +21,24 @@ def refuse_unstorable(value: object, what: str) -> None:
             waiting.extend(item)
 
 
+def is_storable(text: str) -> bool:
+    """Could any database hold this text? If not, nothing that is stored equals it."""
+    return _fault(text) is None
+
+
 def _refuse_text(text: str, what: str) -> None:
+    fault = _fault(text)
+    if fault is not None:
+        raise Invalid(f"{what} {fault}.")
+
+
+def _fault(text: str) -> str | None:
     if "\x00" in text:
-        raise Invalid(f"{what} must not contain the character NUL.")
+        return "must not contain the character NUL"
     if text.isascii():
-        return
+        return None
     if max(text) > "\uffff":
-        raise Invalid(f"{what} must not contain characters that take four bytes in UTF-8.")
+        return "must not contain characters that take four bytes in UTF-8"
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise Invalid(f"{what} is not valid Unicode text.")
+        return "is not valid Unicode text"
+    return None

@@ -5,6 +5,7 @@ from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, NotFound
 from blick.model.image import SHARED, Image
 from blick.model.member import Member
+from blick.model.text import is_storable
 from blick.ops import access
 from blick.ops.services import Services
 from blick.policy.enforcer import image_target
@@ -69,12 +70,15 @@ async def remove(services: Services, context: RequestContext, image_id: str, mem
     await services.policy.require_on_image("delete_member", context, image)
     access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
-    if not await services.database.write(members.remove, image.id, member_id, services.now()):
+    removed = is_storable(member_id) and await services.database.write(
+        members.remove, image.id, member_id, services.now()
+    )
+    if not removed:
         raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
 
 
 async def _existing(services: Services, image: Image, member_id: str) -> Member:
-    found = await services.database.read(members.of_image, image.id, member_id)
+    found = await services.database.read(members.of_image, image.id, member_id) if is_storable(member_id) else None
     if not found:
         raise NotFound(f"{member_id} not found in the member list of the image {image.id}.")
     return found[0]

@@ -4,6 +4,7 @@ from blick.db import tags
 from blick.model.context import RequestContext
 from blick.model.errors import NotFound
 from blick.model.image_input import check_tag
+from blick.model.text import is_storable
 from blick.ops import access
 from blick.ops.services import Services
 
@@ -22,5 +23,6 @@ async def remove(services: Services, context: RequestContext, image_id: str, tag
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "modify_image")
     access.require_owner_in_database(context, image)
-    if not await services.database.write(tags.remove, image.id, tag, services.now()):
+    removed = is_storable(tag) and await services.database.write(tags.remove, image.id, tag, services.now())
+    if not removed:
         raise NotFound(f"Could not find tag {tag!r} on image {image_id}.")

@@ -1,0 +1,43 @@
+"""Comparing texts character by character on every engine.
+
+MariaDB and MySQL compare as the database's collation says, mostly without regard to case, accents and spaces at the
+end. Sorting and the filters of lists keep to that, as they do with Glance; who is a member, and which tag or property
+is meant, does not.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, false, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class exactly(FunctionElement[bool]):  # noqa: N801 - reads like the operator that it stands for
+    """`exactly(column, value)`: the column is that text, to the letter. Uses an index as `=` does."""
+
+    type = Boolean()
+    name = "exactly"
+    inherit_cache = True
+
+
+def exactly_one_of(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """The column is one of those texts, to the letter."""
+    return or_(false(), *[exactly(column, value) for value in values])
+
+
+@compiles(exactly)
+def _default(element: exactly, compiler: Any, **options: Any) -> str:
+    column, value = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = {value}"
+
+
+@compiles(exactly, "mysql")
+@compiles(exactly, "mariadb")
+def _mysql(element: exactly, compiler: Any, **options: Any) -> str:
+    column, value = element.clauses
+    equal, same = (
+        [compiler.process(clause, **options) for clause in (column, value)],
+        [f"CAST({compiler.process(clause, **options)} AS BINARY)" for clause in (column, value)],
+    )
+    return f"({equal[0]} = {equal[1]} AND {same[0]} = {same[1]})"
