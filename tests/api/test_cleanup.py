@@ -11,7 +11,10 @@ from blick.db.tables import location_deletes
 from blick.db.uploads import Lease
 from blick.ops import cleanup
 from blick.stores.file_partial import partial_name
+from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service
+
+pytestmark = on_every_engine
 
 FAR_MS = 2**52
 

@@ -15,7 +15,10 @@ from sqlalchemy import func, select, update
 from blick.conf.settings import QuotaSettings, Settings, StoreSettings
 from blick.db.tables import image_locations, images, leases
 from tests.support.callers import HEADERS
+from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service
+
+pytestmark = on_every_engine
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 DATA = bytes(range(256)) * 5000  # more than one buffer

@@ -12,7 +12,10 @@ from sqlalchemy import Row, func, select, update
 from blick.conf.settings import Settings, StoreSettings
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images, location_deletes
 from blick.ops import cleanup
+from tests.support.databases import on_every_engine
 from tests.support.service import PATCH_2_1, Service
+
+pytestmark = on_every_engine
 
 
 async def delete(service: Service, image_id: str, who: str = "owner") -> int:

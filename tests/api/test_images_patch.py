@@ -12,7 +12,10 @@ from sqlalchemy import func, select
 
 from blick.conf.settings import QuotaSettings, Settings
 from blick.db.tables import image_properties
+from tests.support.databases import on_every_engine
 from tests.support.service import PATCH_2_0, PATCH_2_1, Service
+
+pytestmark = on_every_engine
 
 FOUR_BYTES = "x\U0001f600"
 SET_NAME = [{"op": "replace", "path": "/name", "value": "new"}]

@@ -7,7 +7,10 @@ from sqlalchemy import insert, update
 
 from blick.conf.settings import Settings
 from blick.db.tables import image_properties, images
+from tests.support.databases import on_every_engine
 from tests.support.service import Service
+
+pytestmark = on_every_engine
 
 EVERYONE = ("admin", "owner", "reader", "other", "stranger", "roleless", "anonymous")
 

@@ -9,7 +9,10 @@ from sqlalchemy import update
 
 from blick.conf.settings import QuotaSettings, Settings
 from blick.db.tables import images
+from tests.support.databases import on_every_engine
 from tests.support.service import Service
+
+pytestmark = on_every_engine
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
