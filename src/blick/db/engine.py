@@ -4,8 +4,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -83,11 +84,13 @@ class Database:
         It may run several times (see the class), so it must do nothing but speak to the database. Any error rolls
         back. Raises what the transaction raises, ServiceUnavailable and Invalid as the class says.
         """
-        return await hop(self._threads, lambda: self.write_now(transaction, *args, **kwargs))
+        with _logged():
+            return await hop(self._threads, lambda: self.write_now(transaction, *args, **kwargs))
 
     async def read(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `write`, for functions that only read; nothing is committed."""
-        return await hop(self._threads, lambda: self.read_now(transaction, *args, **kwargs))
+        with _logged():
+            return await hop(self._threads, lambda: self.read_now(transaction, *args, **kwargs))
 
     def write_now(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` for blocking callers, such as commands."""
@@ -158,19 +161,27 @@ class _Trouble:
 
 
 def _outward(error: DBAPIError, attempt: _Attempt) -> Exception:
-    """What callers are told; the log tells operators why."""
+    """What callers are told."""
     match fault_of(error):
         case Fault.CONFLICT:
-            _log.warning("a transaction was given up, others were always in its way: %s", reason_of(error))
             return ServiceUnavailable(_BUSY)
         case Fault.LOST | Fault.REFUSED:
-            _log.error("the database does not answer: %s", reason_of(error))
             return ServiceUnavailable(_UNKNOWN if attempt.at_commit else _GONE)
         case Fault.UNFIT:
-            _log.info("refused by the database: %s", reason_of(error))
             return Invalid(_UNFIT)
         case Fault.OTHER:
             return error
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """What the caller of a running service is not told, its operator is."""
+    try:
+        yield
+    except ServiceUnavailable as error:
+        if isinstance(error.__cause__, DBAPIError):
+            _log.error("the database says: %s", reason_of(error.__cause__))
+        raise
 
 
 def open_database(settings: DatabaseSettings, answer_within_s: int | None = None) -> Database:

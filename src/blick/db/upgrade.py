@@ -90,11 +90,12 @@ def _await(database: Database, patience: Patience) -> None:
             database.read_now(lambda connection: connection.execute(select(1)))
         except ServiceUnavailable as error:
             cause = error.__cause__
-            lost = isinstance(cause, DBAPIError) and fault_of(cause) is Fault.LOST
-            if not lost or 0 <= patience.max_retries <= attempts:
+            if not isinstance(cause, DBAPIError) or fault_of(cause) is not Fault.LOST:
+                raise
+            if 0 <= patience.max_retries <= attempts:
                 raise
             attempts += 1
-            _log.warning("the database does not answer; trying again in %d s", patience.retry_interval_s)
+            _log.warning("trying the database again in %d s: %s", patience.retry_interval_s, reason_of(cause))
             time.sleep(patience.retry_interval_s)
         else:
             return

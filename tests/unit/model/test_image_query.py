@@ -147,10 +147,16 @@ def test_an_empty_list_matches_nothing() -> None:
     assert read(("name", "in:")).matches_nothing
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\x00")), max_size=5))
+@given(st.lists(st.text(st.characters(exclude_characters="\x00", max_codepoint=0xFFFF)), max_size=5))
 def test_any_text_can_be_put_into_a_list(items: list[str]) -> None:
     quoted = ",".join('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
     assert comparison("name", f"in:{quoted}").values == tuple(dict.fromkeys(items))
+
+
+def test_texts_that_no_database_holds_match_nothing() -> None:
+    assert comparison("name", "in:a,\U0001f600").values == ("a",)
+    for name in ("name", "tag", "custom", "\U0001f600"):
+        assert read((name, "\U0001f600")).matches_nothing
 
 
 @pytest.mark.parametrize(
