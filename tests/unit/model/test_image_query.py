@@ -147,7 +147,11 @@ def test_an_empty_list_matches_nothing() -> None:
     assert read(("name", "in:")).matches_nothing
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\x00", max_codepoint=0xFFFF)), max_size=5))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\x00", max_codepoint=0xFFFF, exclude_categories=["Cs"])), max_size=5
+    )
+)
 def test_any_text_can_be_put_into_a_list(items: list[str]) -> None:
     quoted = ",".join('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
     assert comparison("name", f"in:{quoted}").values == tuple(dict.fromkeys(items))
