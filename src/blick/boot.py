@@ -151,8 +151,11 @@ def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping
 
             identity = EmbeddedIdentity(database, token_ttl_s=settings.identity.token_ttl_s)
             return identity, {"/identity": identity_app(identity, public_endpoint=settings.api.public_endpoint)}
-        case kind:
-            raise StartRefused(f"[paste_deploy] flavor: identity by {kind} is not available in this release")
+        case "keystone":
+            # Loads keystoneauth and an HTTP client, which only this kind needs.
+            from blick.identity.keystone.service import KeystoneIdentity
+
+            return KeystoneIdentity(settings.identity.keystone_authtoken), {}
 
 
 def first_start(settings: Settings, data_dir: Path, url: str) -> None:
