@@ -1,5 +1,6 @@
 """Waiting for what happens in another process: by looking again and again, with a deadline that only a fault meets."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -19,3 +20,12 @@ def eventually(
         if time.monotonic() >= give_up_at:
             raise AssertionError(f"not within {within_s} s: {what() if callable(what) else what or check}")
         time.sleep(POLL_S)
+
+
+async def eventually_here(check: Callable[[], object], *, within_s: float = DEADLINE_S) -> None:
+    """`eventually` for what other tasks of this event loop do."""
+    give_up_at = time.monotonic() + within_s
+    while not check():
+        if time.monotonic() >= give_up_at:
+            raise AssertionError(f"not within {within_s} s")
+        await asyncio.sleep(0)

@@ -4,6 +4,7 @@ A request's own identity headers never count: nothing here looks at them.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +21,9 @@ from blick.model.errors import Unauthenticated
 
 _log = logging.getLogger(__name__)
 
+_USER, _STORAGE, _SERVICE = b"x-auth-token", b"x-storage-token", b"x-service-token"
+_HEADERS = frozenset({_USER, _STORAGE, _SERVICE})
+_TOKEN = re.compile(rb"[!-~]*")
 _REFUSED = "The request you have made requires authentication."
 
 
@@ -45,10 +49,11 @@ class KeystoneIdentity:
         request that the token's access rules do not allow, and for whatever comes with a service token that is not
         valid or lacks its role; ServiceUnavailable where Keystone can't say.
         """
-        service_token = _token(request, b"x-service-token")
-        service = await self._service(service_token) if service_token is not None else None
-        user_token = _token(request, b"x-auth-token") or _token(request, b"x-storage-token")
-        if user_token is None:
+        tokens = _tokens(request)
+        service_token = tokens.get(_SERVICE)
+        service = await self._service(service_token) if service_token else None
+        user_token = tokens.get(_USER) or tokens.get(_STORAGE)
+        if not user_token:
             raise Unauthenticated(_REFUSED)
         late = service is not None and self._may_be_late(service)
         token = await self._valid(user_token, allow_expired=late)
@@ -85,18 +90,19 @@ class KeystoneIdentity:
         return token
 
 
-def _token(request: IdentityRequest, name: bytes) -> str | None:
-    """A token that a header holds; None for no header or an empty one.
+def _tokens(request: IdentityRequest) -> dict[bytes, str]:
+    """The tokens of a request, by header; an empty header is like none.
 
-    Raises Unauthenticated where there are several, or something that no token looks like.
+    Raises Unauthenticated where a header occurs twice, or holds something that no token looks like.
     """
-    values = [value for header, value in request.headers if header == name]
-    if len(values) > 1:
-        raise Unauthenticated(_REFUSED)
-    text = values[0].decode("latin-1").strip() if values else ""
-    if text and not all("!" <= character <= "~" for character in text):
-        raise Unauthenticated(_REFUSED)
-    return text or None
+    found: dict[bytes, str] = {}
+    for name, value in request.headers:
+        if name in _HEADERS:
+            value = value.strip()
+            if name in found or _TOKEN.fullmatch(value) is None:
+                raise Unauthenticated(_REFUSED)
+            found[name] = value.decode("ascii")
+    return found
 
 
 def _on_behalf(context: RequestContext, service: RequestContext) -> RequestContext:
