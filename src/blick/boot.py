@@ -78,6 +78,7 @@ def prepare(settings: Settings) -> None:
     require_safe_listener(settings)
     if settings.quotas.use_keystone_limits:
         limits.require_installed()
+    _require_usable_account(settings)
     database = open_database(settings.database)
     try:
         ensure_current(database, Patience(settings.database.max_retries, settings.database.retry_interval_s))
@@ -96,6 +97,14 @@ def _protections(settings: Settings, policy: Enforcer) -> PropertyProtections | 
     if file is None:
         return None
     return load_protections(file, settings.policy.property_protection_rule_format, policy)
+
+
+def _require_usable_account(settings: Settings) -> None:
+    """What Keystone is to be asked with must make sense before any worker starts; nothing is asked yet."""
+    if settings.identity.kind == "keystone":
+        from blick.identity.keystone.service import KeystoneIdentity
+
+        KeystoneIdentity(settings.identity.keystone_authtoken)
 
 
 def start(settings: Settings, before: Services | None = None) -> Running:

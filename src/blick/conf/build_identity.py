@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from blick.conf.options.identity import AUTH_PLUGIN
+from blick.conf.options.identity import AUTH_PLUGIN, RARE_AUTH_PLUGIN
 from blick.conf.options.option import Option
 from blick.conf.reading import Reading
 from blick.conf.settings import IdentitySettings
@@ -23,7 +23,12 @@ _KINDS: Mapping[str, Kind] = {
 _OTHER_PARTS = frozenset({"none", "caching", "cachemanagement", ""})
 # The same, as the filters of a paste file's pipeline.
 _AUTH_TYPE = Option("auth_type", "str", None, "Kind of credentials", old_names=("auth_plugin",))
-_FILTER_PARTS = {"authtoken": "keystone", "cache": "caching", "cachemanage": "cachemanagement"}
+_FILTER_PARTS = {
+    "authtoken": "keystone",
+    "unauthenticated-context": "none",
+    "cache": "caching",
+    "cachemanage": "cachemanagement",
+}
 
 
 def identity_settings(reading: Reading, finder: Callable[[str], Path]) -> IdentitySettings:
@@ -39,6 +44,10 @@ def identity_settings(reading: Reading, finder: Callable[[str], Path]) -> Identi
         reading.wrong("paste_deploy", "flavor", "names more than one way to know callers.")
     kind: Kind = sorted(kinds)[0] if kinds else "none"
     authtoken = _keystone_authtoken(reading)
+    if kind == "keystone":
+        _doubts(reading, authtoken)
+    if "caching" in parts or "cachemanagement" in parts:
+        reading.not_yet("paste_deploy", "flavor", "the image cache does not work in this version.")
     return IdentitySettings(
         kind=kind,
         caching="caching" in parts or "cachemanagement" in parts,
@@ -73,7 +82,10 @@ def _pipeline_parts(reading: Reading, finder: Callable[[str], Path], flavor: str
         return ()
     section = f"pipeline:glance-api-{flavor}" if flavor else "pipeline:glance-api"
     filters = paste.get(section, "pipeline", fallback="").split()
-    return tuple(_FILTER_PARTS[name] for name in filters if name in _FILTER_PARTS)
+    parts = [_FILTER_PARTS[name] for name in filters if name in _FILTER_PARTS]
+    if "context" in filters and "authtoken" not in filters:  # it believes headers, whoever wrote them
+        parts.append("trusted-headers")
+    return tuple(parts)
 
 
 def _keystone_authtoken(reading: Reading) -> Mapping[str, Any]:
@@ -84,7 +96,19 @@ def _keystone_authtoken(reading: Reading) -> Mapping[str, Any]:
     }
     section = values.get("auth_section")
     if section and section != "keystone_authtoken":
-        reading.add({section: (*AUTH_PLUGIN, _AUTH_TYPE)})
-        shared = {option.name: reading.get(section, option.name) for option in (*AUTH_PLUGIN, _AUTH_TYPE)}
+        options = (*AUTH_PLUGIN, *RARE_AUTH_PLUGIN, _AUTH_TYPE)
+        reading.add({section: options})
+        shared = {option.name: reading.get(section, option.name) for option in options}
         values |= {name: value for name, value in shared.items() if value is not None}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _doubts(reading: Reading, authtoken: Mapping[str, Any]) -> None:
+    """What a Keystone can be asked with, but perhaps not as it is meant."""
+    group = "keystone_authtoken"
+    if not authtoken.get("www_authenticate_uri"):
+        reading.warn(group, "www_authenticate_uri", "is not set; clients without a token are told auth_url instead.")
+    if authtoken.get("memcache_sasl_enabled"):
+        reading.warn(group, "memcache_sasl_enabled", "has no effect; protect memcached by TLS and by its network.")
+    if str(authtoken.get("auth_version", "3")).removeprefix("v").split(".")[0] != "3":
+        reading.warn(group, "auth_version", "has no effect; Blick speaks version 3 of the Identity API.")

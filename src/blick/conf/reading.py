@@ -129,6 +129,10 @@ class Reading:
         """Note that an option's value is doubtful."""
         self.findings.append(Finding("warning", "doubtful", group, name, text, self.place(group, name)))
 
+    def not_yet(self, group: str, name: str, text: str) -> None:
+        """Note that something works by a part of an option's value in other versions only."""
+        self.findings.append(Finding("info", "not-yet", group, name, text, self.place(group, name)))
+
     def _last_file(self, place: Place) -> int:
         """Index of the last file that sets `place`, -1 if none does."""
         section = (group_name(place[0]), place[1])

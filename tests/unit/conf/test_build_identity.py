@@ -16,6 +16,11 @@ from tests.unit.conf.files import Config
         ("keystone+caching", ("keystone", True, False)),
         ("keystone+cachemanagement", ("keystone", True, True)),
         ("trusted-headers+caching", ("trusted-headers", True, False)),
+        ("trusted-headers+cachemanagement", ("trusted-headers", True, True)),
+        ("cachemanagement + caching + keystone", ("keystone", True, True)),
+        ("caching+trusted-auth", ("trusted-headers", True, False)),
+        ("standalone+caching", ("standalone", True, False)),
+        ("none+cachemanagement", ("none", True, True)),
         ("standalone", ("standalone", False, False)),
     ],
 )
@@ -49,11 +54,50 @@ def test_auth_section_lends_its_credentials(config: Config) -> None:
     assert [(finding.kind, finding.name) for finding in identity.findings] == [("deprecated", "auth_uri")]
 
 
+def test_credentials_of_every_kind(config: Config) -> None:
+    values = config.load(
+        "[paste_deploy]\nflavor = keystone\n[keystone_authtoken]\nauth_section = shared\n"
+        "[shared]\nauth_type = v3oidcclientcredentials\nclient_id = c\nclient_secret = s\ntenant_name = t\n"
+    ).settings.identity.keystone_authtoken
+    assert (values["client_id"], values["client_secret"], values["project_name"]) == ("c", "s", "t")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("", "www_authenticate_uri"),
+        ("memcache_sasl_enabled = true\nwww_authenticate_uri = u\n", "memcache_sasl_enabled"),
+        ("auth_version = v2.0\nwww_authenticate_uri = u\n", "auth_version"),
+    ],
+)
+def test_doubts(config: Config, line: str, name: str) -> None:
+    loaded = config.load(f"[paste_deploy]\nflavor = keystone\n[keystone_authtoken]\n{line}")
+    assert [(finding.kind, finding.name) for finding in loaded.findings] == [("doubtful", name)]
+
+
+def test_the_image_cache_is_not_there_yet(config: Config) -> None:
+    loaded = config.load("[paste_deploy]\nflavor = trusted-headers+caching\n")
+    assert [(finding.kind, finding.name) for finding in loaded.findings] == [("not-yet", "flavor")]
+
+
 def test_paste_file_decides_where_it_is_known(config: Config) -> None:
     paste = config.folder / "glance-api-paste.ini"
     paste.write_text("[pipeline:glance-api-mine]\npipeline = cors healthcheck authtoken context cache rootapp\n")
     identity = config.load(f"[paste_deploy]\nflavor = mine\nconfig_file = {paste}\n").settings.identity
     assert (identity.kind, identity.caching, identity.cachemanagement) == ("keystone", True, False)
+
+
+@pytest.mark.parametrize(
+    ("filters", "kind"),
+    [
+        ("cors healthcheck unauthenticated-context rootapp", "none"),
+        ("cors healthcheck context rootapp", "trusted-headers"),
+        ("cors authtoken context cachemanage rootapp", "keystone"),
+    ],
+)
+def test_filters_of_a_paste_file(config: Config, filters: str, kind: str) -> None:
+    (config.folder / "paste.ini").write_text(f"[pipeline:glance-api]\npipeline = {filters}\n")
+    assert config.load("[paste_deploy]\nconfig_file = paste.ini\n").settings.identity.kind == kind
 
 
 @pytest.mark.parametrize("content", [None, "no section", "[pipeline:another]\npipeline = authtoken\n"])

@@ -47,14 +47,14 @@ _KEYSTONE_AUTHTOKEN = (
         "None",
         "Sign or encrypt cached tokens",
         choices=("None", "MAC", "ENCRYPT"),
-        keep="later",
+        ignore_case=True,
     ),
-    Option("memcache_secret_key", "str", None, "Key for that", secret=True, keep="later"),
-    Option("memcache_tls_enabled", "bool", False, "TLS to memcached", keep="later"),
-    Option("memcache_tls_cafile", "str", None, "CA for memcached TLS", keep="later"),
-    Option("memcache_tls_certfile", "str", None, "Client certificate for memcached TLS", keep="later"),
-    Option("memcache_tls_keyfile", "str", None, "Client key for memcached TLS", keep="later"),
-    Option("memcache_tls_allowed_ciphers", "str", None, "Ciphers for memcached TLS", keep="later"),
+    Option("memcache_secret_key", "str", None, "Key for that", secret=True),
+    Option("memcache_tls_enabled", "bool", False, "TLS to memcached"),
+    Option("memcache_tls_cafile", "str", None, "CA for memcached TLS"),
+    Option("memcache_tls_certfile", "str", None, "Client certificate for memcached TLS"),
+    Option("memcache_tls_keyfile", "str", None, "Client key for memcached TLS"),
+    Option("memcache_tls_allowed_ciphers", "str", None, "Ciphers for memcached TLS"),
     Option("memcache_pool_dead_retry", "int", 300, "Seconds a dead server is skipped"),
     Option("memcache_pool_maxsize", "int", 10, "Connections per server"),
     Option("memcache_pool_socket_timeout", "int", 3, "Socket timeout, seconds"),
@@ -83,13 +83,13 @@ _KEYSTONE_AUTHTOKEN = (
 # or in the one that its auth_section names.
 AUTH_PLUGIN = (
     Option("auth_url", "str", None, "Identity URL"),
-    Option("username", "str", None, "User name"),
+    Option("username", "str", None, "User name", old_names=("user_name",)),
     Option("user_id", "str", None, "User id"),
     Option("user_domain_name", "str", None, "Domain of the user"),
     Option("user_domain_id", "str", None, "Domain id of the user"),
     Option("password", "str", None, "Password", secret=True),
-    Option("project_name", "str", None, "Project to scope to"),
-    Option("project_id", "str", None, "Project id to scope to"),
+    Option("project_name", "str", None, "Project to scope to", old_names=("tenant_name",)),
+    Option("project_id", "str", None, "Project id to scope to", old_names=("tenant_id",)),
     Option("project_domain_name", "str", None, "Domain of the project"),
     Option("project_domain_id", "str", None, "Domain id of the project"),
     Option("domain_id", "str", None, "Domain to scope to"),
@@ -99,6 +99,31 @@ AUTH_PLUGIN = (
     Option("application_credential_name", "str", None, "Application credential name"),
     Option("application_credential_secret", "str", None, "Application credential secret", secret=True),
     Option("timeout", "int", None, "Request timeout, seconds"),
+)
+
+# The same, of the kinds of credentials that services seldom have.
+RARE_AUTH_PLUGIN = (
+    Option("endpoint", "str", None, "Identity URL of auth_type none, admin_token and http_basic", old_names=("url",)),
+    Option("token", "str", None, "Token to use as it is, or to log in with", secret=True),
+    Option("system_scope", "str", None, "`all` for a token of the system"),
+    Option("default_domain_id", "str", None, "Domain id of user and project where they name none"),
+    Option("default_domain_name", "str", None, "Domain of user and project where they name none"),
+    Option("auth_methods", "str", None, "Methods of v3multifactor, comma separated"),
+    Option("passcode", "str", None, "One-time password", secret=True),
+    Option("identity_provider", "str", None, "Provider of a federated log-in"),
+    Option("protocol", "str", None, "Protocol of a federated log-in"),
+    Option("discovery_endpoint", "str", None, "Discovery document of OpenID Connect"),
+    Option("client_id", "str", None, "OAuth 2.0 client"),
+    Option("client_secret", "str", None, "Its secret", secret=True),
+    Option("scope", "str", None, "OpenID Connect scope"),
+    Option("access_token", "str", None, "OAuth 2.0 access token", secret=True),
+    Option("access_token_endpoint", "str", None, "Where access tokens come from"),
+    Option("access_token_type", "str", None, "Which token of the provider's answer is used"),
+    Option("redirect_uri", "str", None, "OpenID Connect redirect URL"),
+    Option("code", "str", None, "OAuth 2.0 authorization code", secret=True, old_names=("authorization_code",)),
+    Option("oauth2_endpoint", "str", None, "Keystone's OAuth 2.0 endpoint"),
+    Option("oauth2_client_id", "str", None, "OAuth 2.0 client at Keystone"),
+    Option("oauth2_client_secret", "str", None, "Its secret", secret=True),
 )
 
 _BLICK = (
@@ -113,6 +138,6 @@ _BLICK = (
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "paste_deploy": _PASTE_DEPLOY,
-    "keystone_authtoken": _KEYSTONE_AUTHTOKEN + AUTH_PLUGIN,
+    "keystone_authtoken": _KEYSTONE_AUTHTOKEN + AUTH_PLUGIN + RARE_AUTH_PLUGIN,
     "blick": _BLICK,
 }

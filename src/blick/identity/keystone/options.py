@@ -7,6 +7,7 @@ from typing import Any, Literal
 from blick.model.errors import StartRefused
 
 Strategy = Literal["None", "MAC", "ENCRYPT"]
+_STRATEGIES: Mapping[str, Strategy] = {"NONE": "None", "MAC": "MAC", "ENCRYPT": "ENCRYPT"}
 
 # Without a bound of the operator's, a silent Keystone would keep a request for ever.
 _REQUEST_TIMEOUT_S = 30
@@ -86,7 +87,8 @@ def memcached_options(values: Mapping[str, Any]) -> MemcachedOptions | None:
     servers = tuple(server for server in values.get("memcached_servers") or () if server)
     if not servers or values.get("token_cache_time", 1) <= 0:
         return None
-    strategy, secret = values.get("memcache_security_strategy", "None"), values.get("memcache_secret_key") or ""
+    strategy = _STRATEGIES[values.get("memcache_security_strategy", "None").upper()]
+    secret = values.get("memcache_secret_key") or ""
     if strategy != "None" and not secret:
         raise StartRefused(f"[keystone_authtoken] memcache_security_strategy {strategy} needs a memcache_secret_key.")
     usual = MemcachedOptions(servers)
