@@ -85,12 +85,12 @@ async def prepared(service: Service, method: str, path: str) -> str:
     return path.format(image_id=image["id"], tag="t", member_id="p2")
 
 
+# Asked only where there are several stores, or locations are shown: see test_image_data, test_info_stores and
+# test_locations_patch.
+ASKED_ELSEWHERE = ("download_from_store", "stores_info_detail", "set_image_location", "delete_image_location")
+
 ASKED = [
-    (method, path, rule)
-    for (method, path), call in CALLS.items()
-    for rule in call.rules
-    # asked only where there are several stores: see test_image_data and test_info_stores
-    if rule not in ("download_from_store", "stores_info_detail")
+    (method, path, rule) for (method, path), call in CALLS.items() for rule in call.rules if rule not in ASKED_ELSEWHERE
 ]
 
 

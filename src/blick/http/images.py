@@ -1,5 +1,8 @@
 """Images over HTTP (spec: images-api §5–9, §12)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from starlette.responses import Response
 
 from blick.http.render import image_renderer
@@ -52,7 +55,19 @@ async def update(request: Request) -> Response:
     version = image_patch.version_of(request.headers.get("content-type"))
     changes = image_patch.parse(version, await request.json(), request.services.image_schema)
     image = await images.change(request.services, request.context, request.path_params["image_id"], changes)
-    return json_response(image_renderer(request.services, request.context).document(image))
+    document = image_renderer(request.services, request.context).document(image)
+    _echo_validation_data(document, changes)
+    return json_response(document)
+
+
+def _echo_validation_data(document: dict[str, Any], changes: Sequence[image_patch.Change]) -> None:
+    """A location that came with the request is shown with the validation data that it came with, this once."""
+    values = [change.value for change in changes if change.name == "locations" and change.value is not None]
+    given = [place for value in values for place in (value if isinstance(value, list) else [value])]
+    for place in given:
+        shown = next((one for one in document["locations"] if one["url"] == place["url"]), None)
+        if shown is not None and "validation_data" in place:
+            shown["validation_data"] = place["validation_data"]
 
 
 async def delete(request: Request) -> Response:

@@ -40,6 +40,7 @@ class Route:
 
 
 _VISIBILITY_RULES = ("publicize_image", "communitize_image")
+_LOCATION_RULES = ("set_image_location", "delete_image_location")
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -53,7 +54,7 @@ ROUTES: tuple[Route, ...] = (
         "/images/{image_id}",
         {
             "GET": Call(images.show, ("get_image",), takes_body=False),
-            "PATCH": Call(images.update, ("get_image", "modify_image", *_VISIBILITY_RULES)),
+            "PATCH": Call(images.update, ("get_image", "modify_image", *_VISIBILITY_RULES, *_LOCATION_RULES)),
             "DELETE": Call(images.delete, ("delete_image",), takes_body=False),
         },
     ),

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from blick.db import image_pages, images, outbox
+from blick.db import locations as db_locations
 from blick.model import image_patch
 from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, NotFound
@@ -11,7 +12,7 @@ from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC,
 from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
 from blick.model.image_query import ImageQuery
 from blick.model.quota import IMAGE_COUNT_TOTAL
-from blick.ops import access, quota
+from blick.ops import access, locations, quota
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
 
@@ -160,7 +161,11 @@ async def change(
     if not changes:
         return (await _as_seen(services, context, [image]))[0]
     # First of all, so that one who may not change the image learns nothing more of it.
-    await services.policy.require_on_image("modify_image", context, image)
+    of_locations = [change for change in changes if change.name == "locations"]
+    if of_locations:
+        await locations.require_changeable(services, context, image, of_locations)
+    if len(of_locations) < len(changes):
+        await services.policy.require_on_image("modify_image", context, image)
     access.require_owner_in_database(context, image)
     rights = await _property_rights(services, context, changes)
     subject = image_patch.PatchSubject(image.status, image.properties, rights)
@@ -173,8 +178,26 @@ async def change(
         (QUEUED, IMPORTING) if plan.base.keys() & {"disk_format", "container_format"} else (),
         context.project_id,
     )
-    changed = await services.database.write(images.change, image.id, plan, limits, services.now())
+    if plan.locations:
+        changed = await _change_with_locations(services, image, plan, limits)
+    else:
+        changed = await services.database.write(images.change, image.id, plan, limits, services.now())
     return (await _as_seen(services, context, [changed]))[0]
+
+
+async def _change_with_locations(
+    services: Services, image: Image, plan: image_patch.PatchPlan, limits: images.ChangeLimits
+) -> Image:
+    formats = locations.Formats(
+        plan.base.get("disk_format", image.disk_format), plan.base.get("container_format", image.container_format)
+    )
+    writes = await locations.plan(services, image, plan.locations, formats)
+    changed, removed = await services.database.write(
+        db_locations.change_image, image.id, plan, limits, writes, services.now()
+    )
+    for entry in removed:
+        await remove_bytes(services, entry)
+    return changed
 
 
 async def _property_rights(
@@ -189,8 +212,6 @@ async def _property_rights(
 async def _require_planned(
     services: Services, context: RequestContext, image: Image, plan: image_patch.PatchPlan
 ) -> None:
-    if plan.locations:
-        raise Forbidden("It's not allowed to update the locations of an image here.")
     visibility_rule = _VISIBILITY_RULES.get(plan.base.get("visibility", ""))
     if visibility_rule is not None:
         await services.policy.require_on_image(visibility_rule, context, image)

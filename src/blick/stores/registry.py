@@ -81,6 +81,11 @@ class Stores:
                 return store
         raise DataNotFound(named or uri.partition(":")[0], "no configured store keeps this location")
 
+    def owner_of(self, uri: str, named: object = None) -> Store | None:
+        """The store that `uri` is a place in; the store of the id `named` if it is one of them. None if nobody's."""
+        owners = [store for store in self._stores.values() if isinstance(store, OwnsUri) and store.owns(uri)]
+        return next((store for store in owners if store.name == named), owners[0] if owners else None)
+
     def ordered(self, locations: Iterable[P]) -> list[P]:
         """`locations` in the order in which to read them: heaviest store first, then as they came."""
         return sorted(locations, key=self._weight, reverse=True)

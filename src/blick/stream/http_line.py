@@ -16,7 +16,6 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from blick.model.blob import ByteRange
 from blick.model.errors import (
-    Invalid,
     RangeNotSatisfiable,
     SourceBroken,
     SourceDenied,
@@ -24,7 +23,8 @@ from blick.model.errors import (
     SourceMissing,
     SourceUnavailable,
 )
-from blick.model.uri_filter import Target, UriFilter, parse_target, shown
+from blick.model.uri_filter import Target, UriFilter, parse_target
+from blick.stream.addresses import resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "blick"
@@ -45,15 +45,6 @@ class Options(Protocol):
     def verify(self) -> bool: ...
     @property
     def proxies(self) -> Mapping[str, str]: ...
-
-
-def resolve(target: Target) -> tuple[str, ...]:
-    """The addresses of the target's host, as this machine knows it. Raises SourceUnavailable if there are none."""
-    try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise SourceUnavailable(f"The host {target.host} is not known.") from error
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Line:
@@ -222,13 +213,3 @@ class Line:
         if status >= 500 or status in (408, 429):
             raise SourceUnavailable(f"The server answered {status}.")
         raise SourceError(f"The server answered {status}.")
-
-
-def require_fetchable(uri_filter: UriFilter, uri: str) -> None:
-    """Raise Invalid unless `uri` passes the filter, addresses included. Blocks while the name is looked up."""
-    target = uri_filter.target(uri)
-    try:
-        addresses = resolve(target)
-    except SourceUnavailable as error:
-        raise Invalid(f"{error} ({shown(uri)})") from error
-    uri_filter.screen(target, addresses)

@@ -1,0 +1,115 @@
+"""Locations of images, as a PATCH changes their list."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, false, select, update
+
+from blick.db import images, outbox, rows
+from blick.db.outbox import LocationDelete
+from blick.db.tables import image_locations
+from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded
+from blick.model.image import ACTIVE, DELETED, QUEUED, Image, ImageLocation
+from blick.model.image_patch import PatchPlan
+
+
+@dataclass(frozen=True, slots=True)
+class LocationWrites:
+    """What becomes of an image's list of locations.
+
+    `first_data` are the columns that a queued image gets when its first location makes it active; None: it has to be
+    active. `quota` is the most locations it may have (negative: any number). Removed ones' bytes are the caller's to
+    remove until `not_before_ms`, then anybody's.
+    """
+
+    added: Sequence[ImageLocation]
+    removed: Sequence[ImageLocation]
+    updated: Sequence[ImageLocation]
+    first_data: Mapping[str, Any] | None
+    quota: int
+    not_before_ms: int
+
+
+def change_image(
+    connection: Connection,
+    image_id: str,
+    wanted: PatchPlan,
+    limits: images.ChangeLimits,
+    writes: LocationWrites,
+    now: datetime,
+) -> tuple[Image, list[LocationDelete]]:
+    """What a PATCH names, locations included, all or nothing: the image afterwards, and whose bytes to remove.
+
+    Raises what `images.change` raises, and Conflict, Forbidden, Invalid or LimitExceeded where another request changed
+    the locations meanwhile so that this one is not possible any more.
+    """
+    images.change(connection, image_id, wanted, limits, now)
+    apply(connection, image_id, writes, now)
+    image = images.get(connection, image_id, limits.project_id)
+    assert image is not None, "its row is ours in this transaction"
+    removed = {place.uri for place in writes.removed}
+    left = outbox.of_image(connection, image_id) if removed else []
+    return image, [entry for entry in left if entry.location.uri in removed]
+
+
+def apply(connection: Connection, image_id: str, writes: LocationWrites, now: datetime) -> None:
+    """Change the list, and make a queued image active with its first location. Takes the image's row first."""
+    if not _take(connection, image_id, writes, now):
+        raise Conflict("The image's locations can be changed only while it is active, or queued to get its first.")
+    _require_possible(live(connection, image_id), writes)
+    for place in writes.removed:
+        drop(connection, place, now)
+    outbox.add(connection, image_id, writes.removed, writes.not_before_ms)
+    for place in writes.updated:
+        metadata = msgspec.json.encode(dict(place.metadata)).decode()
+        _update(connection, place, {"meta_data": metadata, "updated_at": now})
+    for place in writes.added:
+        images.add_location(connection, image_id, place.uri, place.metadata, now)
+
+
+def live(connection: Connection, image_id: str) -> list[ImageLocation]:
+    """The locations in use at this moment of the transaction, oldest first."""
+    table = image_locations
+    found = (
+        select(table.c.id, table.c.value, table.c.meta_data)
+        .where(table.c.image_id == image_id, table.c.deleted == false(), table.c.status == ACTIVE)
+        .order_by(table.c.id)
+    )
+    return [
+        ImageLocation(row.value, msgspec.json.decode(row.meta_data) if row.meta_data else {}, row.id)
+        for row in connection.execute(found)
+    ]
+
+
+def drop(connection: Connection, place: ImageLocation, now: datetime) -> None:
+    """Soft-delete one location's record."""
+    _update(connection, place, {"status": DELETED, "deleted": True, "deleted_at": now, "updated_at": now})
+
+
+def _take(connection: Connection, image_id: str, writes: LocationWrites, now: datetime) -> bool:
+    if writes.first_data is None:
+        return rows.set_base(connection, image_id, {}, now, (ACTIVE,))
+    return images.set_status(connection, image_id, (QUEUED,), ACTIVE, now, writes.first_data)
+
+
+def _require_possible(current: Sequence[ImageLocation], writes: LocationWrites) -> None:
+    present = {place.id for place in current}
+    if any(place.id not in present for place in (*writes.removed, *writes.updated)):
+        raise Conflict("Another request changed the image's locations. Try again.")
+    gone = {place.id for place in (*writes.removed, *writes.updated)}
+    after = [*(place for place in current if place.id not in gone), *writes.updated, *writes.added]
+    if not after:
+        raise Forbidden("The last location of an image cannot be removed.")
+    if writes.added and 0 <= writes.quota < len(after):
+        raise LimitExceeded(f"The limit has been exceeded on the number of allowed image locations: {writes.quota}")
+    if any(
+        (one.uri, one.metadata) == (new.uri, new.metadata) for new in writes.added for one in after if one is not new
+    ):
+        raise Invalid("This location is in the list already.")
+
+
+def _update(connection: Connection, place: ImageLocation, values: Mapping[str, Any]) -> None:
+    connection.execute(update(image_locations).where(image_locations.c.id == place.id).values(values))

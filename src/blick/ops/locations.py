@@ -1,0 +1,158 @@
+"""Where an image's bytes lie, as users and services say (spec: images-api §15)."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from blick.db.locations import LocationWrites
+from blick.model.blob import Location
+from blick.model.context import RequestContext
+from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, StoreError
+from blick.model.image import ACTIVE, QUEUED, Image, ImageLocation
+from blick.model.image_patch import Change, LocationChange
+from blick.model.location import (
+    UNTOUCHABLE_SCHEMES,
+    WEB_SCHEMES,
+    GivenLocation,
+    KnownHashes,
+    LocationList,
+    scheme_of,
+)
+from blick.ops.cleanup import CLAIM_MS
+from blick.ops.services import Services
+from blick.stream.addresses import require_fetchable
+from blick.stream.hop import hop
+
+_RULES = {"add": "set_image_location", "replace": "set_image_location", "remove": "delete_image_location"}
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """The formats that an image will have."""
+
+    disk_format: str | None
+    container_format: str | None
+
+
+async def require_changeable(
+    services: Services, context: RequestContext, image: Image, changes: Sequence[Change]
+) -> None:
+    """Raises Forbidden unless this site lets users change locations, and this caller may do each of the changes."""
+    if not services.settings.api.show_multiple_locations:
+        raise Forbidden("It's not allowed to add, remove or replace locations if locations are invisible.")
+    for rule in dict.fromkeys(_RULES[change.operation] for change in changes):
+        await services.policy.require_on_image(rule, context, image)
+
+
+async def plan(services: Services, image: Image, changes: Sequence[LocationChange], formats: Formats) -> LocationWrites:
+    """What the changes of a PATCH mean for the image; asks stores and the filter about new URLs, writes nothing.
+
+    Raises Conflict (status; validation data that cannot be believed), Forbidden (the last location would go), Invalid
+    (URL, position, doubles, formats unset), LimitExceeded (number of locations, size).
+    """
+    _require_status(image, changes)
+    known = services.stores.ordered(image.locations)
+    # What still stands on a queued image was refused before: it gives way.
+    refused = known if image.status == QUEUED else []
+    listed = LocationList(tuple(GivenLocation(place.uri, place.metadata, place.id) for place in known))
+    listed = replace(listed, entries=()) if refused else listed
+    quota = services.settings.quotas.image_location_quota
+    for change in changes:
+        listed = listed.changed(_with_stores(services, change), quota)
+    hashes = _hashes(services, image, listed.entries)
+    size_bytes = await _common_size(services, image, listed.added)
+    first_data: dict[str, Any] | None = None
+    if image.status == QUEUED:
+        if formats.disk_format is None or formats.container_format is None:
+            raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
+        first_data = {"size": size_bytes, "virtual_size": None, **hashes.values}
+    return LocationWrites(
+        added=[entry.as_record for entry in listed.added],
+        removed=[*refused, *(entry.as_record for entry in listed.removed)],
+        updated=_updated(known, listed.entries),
+        first_data=first_data,
+        quota=quota,
+        not_before_ms=services.now_ms() + CLAIM_MS,
+    )
+
+
+def _require_status(image: Image, changes: Sequence[LocationChange]) -> None:
+    removes = any(change.operation == "remove" for change in changes)
+    if image.status != ACTIVE and (removes or image.status != QUEUED):
+        raise Conflict(f"The locations of an image in status {image.status} cannot be changed so.")
+
+
+def _with_stores(services: Services, change: LocationChange) -> LocationChange:
+    """The change, with the store of each location beside it where there are several."""
+    if isinstance(change.value, list):
+        return replace(change, value=[with_store(services, value) for value in change.value])
+    return change if change.value is None else replace(change, value=with_store(services, change.value))
+
+
+def with_store(services: Services, value: Mapping[str, Any]) -> dict[str, Any]:
+    """A location with the id of its store in its metadata: the truth, whatever the caller said.
+
+    Nothing is filled in where there is one store, but the id of another store is not believed there either.
+    """
+    metadata = dict(value["metadata"])
+    store = services.stores.owner_of(value["url"], metadata.get("store"))
+    if store is not None and (services.settings.stores.multi_store or metadata.get("store") in services.stores.ids):
+        metadata["store"] = store.name
+    return {**value, "metadata": metadata}
+
+
+def _hashes(services: Services, image: Image, entries: Sequence[GivenLocation]) -> KnownHashes:
+    algorithm = services.settings.api.hashing_algorithm
+    digits = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
+    known = KnownHashes()
+    for entry in entries:
+        known = known.with_validation(entry.validation, image, algorithm, digits)
+    return known
+
+
+async def _common_size(services: Services, image: Image, added: Sequence[GivenLocation]) -> int | None:
+    """The size of the image's data, as every new location has it."""
+    common = image.size if image.status == ACTIVE else None
+    for entry in added:
+        size_bytes = await size_of_new(services, entry.as_record)
+        if common is not None and size_bytes != common:
+            raise Invalid(f"Invalid location: it has {size_bytes} bytes, but the image has {common}.")
+        common = size_bytes
+    return common
+
+
+async def size_of_new(services: Services, place: ImageLocation) -> int:
+    """How many bytes lie at a location that is new to us.
+
+    Raises Invalid (a scheme that nobody may name or no store has, refused by the filter, not readable, empty),
+    LimitExceeded over the size cap.
+    """
+    await require_allowed(services, place.uri)
+    store = services.stores.owner_of(place.uri, place.metadata.get("store"))
+    if store is None:
+        raise Invalid("Invalid location: no store here knows such a URL.")
+    try:
+        size_bytes = await store.size_bytes(Location(store.name, place.uri, place.metadata))
+    except StoreError as error:
+        raise Invalid(f"Invalid location: {error}") from error
+    if size_bytes <= 0:
+        raise Invalid("Invalid location: there is no data.")
+    cap_bytes = services.settings.quotas.image_size_cap_bytes
+    if size_bytes > cap_bytes:
+        raise LimitExceeded(f"The data at this location is larger than the {cap_bytes} bytes that are allowed.")
+    return size_bytes
+
+
+async def require_allowed(services: Services, uri: str) -> None:
+    """Raises Invalid for a URL that users may not name, or that the filter of URIs refuses. May ask DNS."""
+    scheme = scheme_of(uri)
+    if scheme in UNTOUCHABLE_SCHEMES:
+        raise Invalid(f"Invalid location: URLs of the scheme {scheme} are not for users.")
+    if scheme in WEB_SCHEMES:
+        await hop(None, require_fetchable, services.settings.imports.uri_filter, uri)
+
+
+def _updated(known: Sequence[ImageLocation], entries: Sequence[GivenLocation]) -> list[ImageLocation]:
+    before = {place.id: dict(place.metadata) for place in known}
+    return [entry.as_record for entry in entries if entry.id is not None and entry.metadata != before[entry.id]]
