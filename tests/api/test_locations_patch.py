@@ -266,6 +266,21 @@ class TestLimits:
         assert len((await service.show(image["id"]))["locations"]) == 2
 
 
+class TestStorageQuota:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return replace(settings, quotas=QuotaSettings(user_storage_quota_bytes=2 * len(DATA)))
+
+    async def test_every_location_counts(self, service: Service, web: WebServer) -> None:
+        image = await active(service, web, web.put(DATA), web.put(DATA))
+        assert (await patch(service, image, add(web.put(DATA)))).status_code == 413
+        other = await service.create()
+        assert (await patch(service, other, add(web.put(DATA)))).status_code == 413
+        assert (await service.show(other["id"]))["status"] == "queued"
+        assert (await patch(service, image, drop(0), who="admin")).status_code == 200
+        assert (await patch(service, other, add(web.put(DATA)))).status_code == 200
+
+
 async def test_racing_first_locations(service: Service, web: WebServer) -> None:
     image = await service.create()
     urls = [web.put(DATA) for _ in range(4)]
@@ -405,7 +420,7 @@ async def test_trouble_with_a_store_is_an_answer(service: Service, web: WebServe
     assert (await service.call("owner", "GET", path, headers={"range": "bytes=5-9"})).status_code == 400
     assert (await service.call("owner", "GET", path, headers={"range": "bytes=0-4"})).content == DATA[:5]
     lying = await active(service, web, web.put(DATA))
-    web.objects["object-1"] = DATA[:-1]
+    web.objects["object-1"] = DATA[:-1]  # the second object of this test
     assert (await service.call("owner", "GET", f"/v2/images/{lying['id']}/file")).status_code == 500
     gone = await active(service, web, web.put(DATA))
     web.objects.clear()

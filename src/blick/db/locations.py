@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, false, select, update
 
-from blick.db import images, outbox, rows
+from blick.db import images, outbox, rows, usage
 from blick.db.outbox import LocationDelete
 from blick.db.tables import image_locations
 from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded
 from blick.model.image import ACTIVE, DELETED, QUEUED, Image, ImageLocation
 from blick.model.image_patch import PatchPlan
+from blick.model.quota import Measure, Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class LocationWrites:
 
     `first_data` are the columns that a queued image gets when its first location makes it active; None: it has to be
     active. `quota` is the most locations it may have (negative: any number). Removed ones' bytes are the caller's to
-    remove until `not_before_ms`, then anybody's.
+    remove until `not_before_ms`, then anybody's. `stored_bytes` is what the added ones take of the owner's `storage`.
     """
 
     added: Sequence[ImageLocation]
@@ -31,6 +32,8 @@ class LocationWrites:
     first_data: Mapping[str, Any] | None
     quota: int
     not_before_ms: int
+    storage: Quota | None = None
+    stored_bytes: int = 0
 
 
 def change_image(
@@ -46,6 +49,8 @@ def change_image(
     Raises what `images.change` raises, and Conflict, Forbidden, Invalid or LimitExceeded where another request changed
     the locations meanwhile so that this one is not possible any more.
     """
+    if writes.storage is not None and writes.stored_bytes:
+        usage.take(connection, writes.storage, {Measure.STORED: writes.stored_bytes})
     images.change(connection, image_id, wanted, limits, now)
     apply(connection, image_id, writes, now)
     image = images.get(connection, image_id, limits.project_id)

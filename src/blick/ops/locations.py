@@ -19,6 +19,7 @@ from blick.model.location import (
     LocationList,
     scheme_of,
 )
+from blick.ops import quota
 from blick.ops.cleanup import CLAIM_MS
 from blick.ops.services import Services
 from blick.stream.addresses import require_fetchable
@@ -57,9 +58,9 @@ async def plan(services: Services, image: Image, changes: Sequence[LocationChang
     refused = known if image.status == QUEUED else []
     listed = LocationList(tuple(GivenLocation(place.uri, place.metadata, place.id) for place in known))
     listed = replace(listed, entries=()) if refused else listed
-    quota = services.settings.quotas.image_location_quota
+    most = services.settings.quotas.image_location_quota
     for change in changes:
-        listed = listed.changed(_with_stores(services, change), quota)
+        listed = listed.changed(_with_stores(services, change), most)
     hashes = _hashes(services, image, listed.entries)
     size_bytes = await _common_size(services, image, listed.added)
     first_data: dict[str, Any] | None = None
@@ -72,8 +73,10 @@ async def plan(services: Services, image: Image, changes: Sequence[LocationChang
         removed=[*refused, *(entry.as_record for entry in listed.removed)],
         updated=_updated(known, listed.entries),
         first_data=first_data,
-        quota=quota,
+        quota=most,
         not_before_ms=services.now_ms() + CLAIM_MS,
+        storage=quota.storage(services, image.owner),
+        stored_bytes=len(listed.added) * (size_bytes or 0),
     )
 
 
