@@ -120,6 +120,9 @@ async def test_acting_does_not_need_seeing(service: Service, settings: Settings)
     path = f"/v2/images/{active['id']}"
     for method, place, options, status in (
         ("PUT", f"/v2/images/{queued['id']}/file", {"content": b"data", "headers": OCTETS}, 204),
+        ("PATCH", path, {"json": [{"op": "add", "path": "/name", "value": "new"}], "headers": PATCH_2_1}, 200),
+        ("PATCH", path, {"json": [], "headers": PATCH_2_1}, 404),
+        ("PUT", f"{path}/tags/t", {}, 204),
         ("GET", f"{path}/file", {}, 200),
         ("POST", f"{path}/actions/deactivate", {}, 204),
         ("POST", f"{path}/actions/reactivate", {}, 204),

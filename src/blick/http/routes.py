@@ -54,7 +54,7 @@ ROUTES: tuple[Route, ...] = (
         "/images/{image_id}",
         {
             "GET": Call(images.show, ("get_image",), takes_body=False),
-            "PATCH": Call(images.update, ("get_image", "modify_image", *_VISIBILITY_RULES, *_LOCATION_RULES)),
+            "PATCH": Call(images.update, ("modify_image", *_VISIBILITY_RULES, *_LOCATION_RULES)),
             "DELETE": Call(images.delete, ("delete_image",), takes_body=False),
         },
     ),

@@ -193,7 +193,6 @@ async def open_data(
     """
     image = await access.load(services, context, image_id)
     if image.status == DEACTIVATED and not context.is_admin:
-        await services.policy.require_on_image("get_image", context, image)
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
     await services.policy.require_on_image("download_image", context, image)
     if prefer is not None:

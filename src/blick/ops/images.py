@@ -157,8 +157,9 @@ async def change(
     Raises NotFound, Forbidden, Conflict, Invalid, LimitExceeded.
     """
     access.require_writer(context)
-    image = await access.load_for(services, context, image_id, "get_image")
+    image = await access.load(services, context, image_id)
     if not changes:
+        await services.policy.require_on_image("get_image", context, image)
         return (await _as_seen(services, context, [image]))[0]
     # First of all, so that one who may not change the image learns nothing more of it.
     of_locations = [change for change in changes if change.name == "locations"]
