@@ -90,6 +90,14 @@ async def test_a_good_token_is_asked_for_once_until_its_time_is_over(keystone: K
     assert keystone.asked["t", False] == 3
 
 
+async def test_a_known_token_is_found_without_a_pause(keystone: Keystone, clock: Clock) -> None:
+    """No thread, no other task: whoever has a known token waits for nobody."""
+    cache = TokenCache(keystone, TTL_S, Shelf(), clock)
+    await cache.get("t")
+    with pytest.raises(StopIteration):
+        cache.get("t").send(None)
+
+
 async def test_what_is_not_valid_is_not_remembered(keystone: Keystone, clock: Clock) -> None:
     cache = TokenCache(keystone, TTL_S, None, clock)
     keystone.valid = False
