@@ -234,6 +234,8 @@ async def test_usage_is_empty_without_limits(service: Service) -> None:
         response = await service.call(who, "GET", "/v2/info/usage")
         assert (response.status_code, response.json()) == (200, {"usage": {}})
     assert (await service.call("anonymous", "GET", "/v2/info/usage")).status_code == 401
+    for method in ("POST", "PUT", "PATCH", "DELETE", "HEAD"):
+        assert (await service.call("owner", method, "/v2/info/usage")).status_code == 404
 
 
 async def test_usage(limited: Service, limits: FixedLimits) -> None:
@@ -344,6 +346,9 @@ async def test_a_full_quota_is_told_before_anything_about_the_image(limited: Ser
     unready = await limited.create(disk_format=None)
     private = await limited.create("other", visibility="private")
     expected = {UNKNOWN: 404, active["id"]: 409, unready["id"]: 400, private["id"]: 404}
+    for image_id, status in expected.items():
+        assert (await put(limited, image_id, b"x" * MIB)).status_code == status
+    limits.most["image_count_uploading"] = 0
     for image_id, status in expected.items():
         assert (await put(limited, image_id, b"x" * MIB)).status_code == status
     limits.most["image_size_total"] = 0

@@ -1,12 +1,15 @@
 """What a project uses, and racing transactions that take from one quota."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, insert, select, update
+from sqlalchemy import event, func, insert, select, text, update
 
-from blick.db import images, uploads, usage
-from blick.db.engine import Database
+from blick.conf.settings import DatabaseSettings
+from blick.db import images, upgrade, uploads, usage
+from blick.db.engine import Database, open_database
 from blick.db.tables import image_locations, image_properties, leases, project_locks
 from blick.db.tables import images as images_table
 from blick.db.uploads import Lease
@@ -22,6 +25,7 @@ from blick.model.quota import (
     Measure,
     Quota,
 )
+from tests.support.databases import Databases
 from tests.support.records import NOW, image, race
 
 MIB = 2**20
@@ -275,3 +279,22 @@ def test_one_statement_measures_everything(database: Database) -> None:
     event.listen(database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
     assert measured(database)[STORED] == 6000
     assert len([statement for statement in seen if not statement.startswith("BEGIN")]) == 1
+
+
+def test_reservations_come_to_a_database_of_before(engine: str, databases: Databases, tmp_path: Path) -> None:
+    """Uploads that ran meanwhile have none."""
+    url = databases.untouched(engine, tmp_path)
+    database = open_database(DatabaseSettings(connection=url, sqlite_synchronous=False))
+    try:
+        upgrade.ensure_current(database)
+        with database.engine.begin() as connection:
+            connection.execute(insert(leases), {**asdict(lease_of(1)), "reserved_bytes": 9})
+            connection.execute(text("ALTER TABLE blick_leases DROP COLUMN reserved_bytes"))
+            connection.execute(text("DROP TABLE blick_project_locks"))
+            connection.execute(text("UPDATE blick_alembic_version SET version_num = '0002'"))
+        assert upgrade.ensure_current(database)
+        assert database.read_now(uploads.all_leases) == [lease_of(1)]
+        assert measured(database)[STORED] == 0
+        database.write_now(images.insert_image, image(), quota(1, IMAGE_COUNT_TOTAL))
+    finally:
+        database.close()

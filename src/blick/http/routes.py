@@ -98,7 +98,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/info/import", {"GET": Call(info.import_methods, (), takes_body=False)}),
     Route("/info/stores", {"GET": Call(info.list_stores, (), takes_body=False)}),
     Route("/info/stores/detail", {"GET": Call(info.list_stores_in_detail, ("stores_info_detail",), takes_body=False)}),
-    Route("/info/usage", {"GET": Call(info.usage, ())}),
+    Route("/info/usage", {"GET": Call(info.usage, ())}, is_known_to_others=False),
     Route("/cache", {"GET": Call(cache.refuse, (), takes_body=False), "DELETE": Call(cache.refuse, ())}),
     Route("/cache/clean", {"POST": Call(cache.refuse, ())}),
     Route("/cache/prune", {"POST": Call(cache.refuse, ())}),

@@ -56,8 +56,9 @@ async def upload(
     try:
         image, store = await _admitted(services, context, image_id, expected_bytes, store_id)
     except BlickError:
-        # A full quota is told before anything about the image (spec: images-api §1.5).
-        await quota.require(services, limits, {Measure.STORED: expected_bytes or 0})
+        # That there is no room is told before anything about the image (spec: images-api §1.5).
+        if limits is not None:
+            await quota.require(services, limits.about(Measure.STORED), {Measure.STORED: expected_bytes or 0})
         raise
     limits = limits or quota.storage(services, image.owner)
     lease = Lease(
