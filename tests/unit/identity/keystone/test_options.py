@@ -1,5 +1,7 @@
 """[keystone_authtoken], checked against itself."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -118,3 +120,33 @@ def test_what_keystone_could_never_be_asked_with(values: dict[str, Any], reason:
 )  # fmt: skip
 async def test_every_kind_of_account(values: dict[str, Any]) -> None:
     await KeystoneIdentity(values).aclose()
+
+
+def lines_of(script: str) -> list[str]:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("package", ["keystoneauth1", "pymemcache"])
+def test_a_package_that_is_not_installed(package: str) -> None:
+    [said] = lines_of(
+        f"""
+import sys
+sys.modules["{package}"] = None  # as if it were not there
+from blick.model.errors import StartRefused
+try:
+    from blick.identity.keystone.service import KeystoneIdentity
+    KeystoneIdentity({ACCOUNT!r} | {{"memcached_servers": ("a",)}})
+except StartRefused as refusal:
+    print(refusal)
+"""
+    )
+    assert "pip install 'blick[keystone]'" in said
+
+
+def test_whoever_does_not_ask_keystone_does_not_load_it() -> None:
+    assert lines_of(
+        "import sys, blick.boot; print({'keystoneauth1', 'requests', 'pymemcache'} & set(sys.modules))"
+    ) == ["set()"]
