@@ -1,5 +1,8 @@
 """[paste_deploy] flavor and what comes with it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.unit.conf.files import Config
@@ -114,3 +117,10 @@ def test_trusted_proxies(config: Config) -> None:
     assert [str(proxy) for proxy in proxies] == ["10.0.0.1/32", "10.1.0.0/16", "fd00::1/128"]
     assert config.load(text).settings.identity.trusted_proxies == ()
     assert "proxy.example.com is neither" in config.refusal(f"{text}proxy.example.com\n")
+
+
+def test_the_examples_of_the_manual(config: Config) -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "identity.md").read_text("utf-8")
+    examples = [config.load(text) for text in re.findall(r"^```ini\n(.*?)^```", manual, re.DOTALL | re.MULTILINE)]
+    assert [example.settings.identity.kind for example in examples] == ["keystone", "trusted-headers"]
+    assert [finding for example in examples for finding in example.findings] == []
