@@ -305,10 +305,10 @@ async def test_several_keys(service: Service) -> None:
         sorted(
             sorted(
                 sorted(ordered, key=lambda image: (image["created_at"], image["id"]), reverse=True),
-                key=lambda image: image["name"] or "",
+                key=lambda image: (image["name"] is not None, image["name"]),
                 reverse=True,
             ),
-            key=lambda image: image["size"] or 0,
+            key=lambda image: (image["size"] is not None, image["size"]),
             reverse=True,
         ),
         key=lambda image: str(image["status"]),

@@ -1,129 +1,179 @@
 """Pages of the image list: who may see what is part of the query, and so is the place to go on from.
 
-One statement per page, whatever its size, and one more to look up a marker (spec: images-api §5).
+One statement per page, whatever its size; one more to look up a marker, one more to weigh filters by tag and property
+(spec: images-api §5). The statement finds the page's ids first, by short walks along indexes that are then merged, and
+reads whole records and their children for those alone.
 """
 
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     Integer,
     Row,
     Select,
-    and_,
     bindparam,
     false,
-    func,
+    literal_column,
     or_,
     select,
     true,
+    union,
 )
 
+from blick.db import image_filters
 from blick.db.exact import exactly
+from blick.db.image_filters import Filter
+from blick.db.image_order import Place, after, deciding, marker_parameter, ordered
+from blick.db.image_visibility import EVERYTHING, Scope, Wanted, Way, visible, ways
+from blick.db.image_weights import Question, Weights, force, weigh
 from blick.db.images import base_of, children_of, plausible_id, record
-from blick.db.tables import image_members, image_properties, image_tags, images
+from blick.db.tables import image_members, images
 from blick.model.errors import Forbidden, Invalid
-from blick.model.image import COMMUNITY, KILLED, PRIVATE, PUBLIC, SHARED, Image
-from blick.model.image_query import ImageQuery, Operator, SortKey
+from blick.model.image import COMMUNITY, KILLED, PUBLIC, SHARED, Image
+from blick.model.image_query import ImageQuery, SortKey
 
-_COMPARE: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
-    "eq": operator.eq,
-    "neq": operator.ne,
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
+# A join in the written order: MariaDB does not think of the limit when it chooses one.
+_IN_THIS_ORDER = "STRAIGHT_JOIN"
+# Orders that an index of all images has; the list's usual one is that of every way's own index.
+_SORT_INDEXES = {
+    "name": "blick_images_name",
+    "size": "blick_images_size",
+    "status": "blick_images_status",
+    "updated_at": "blick_images_updated_at",
 }
-_NULL_SORTS_AS: dict[str, Any] = {"name": "", "container_format": "", "disk_format": "", "size": 0}
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """For whom the list is: a project, or an administrator, who sees every project's images."""
-
-    project_id: str | None
-    is_admin: bool
+_USUAL_SORT = "created_at"
 
 
 def page(connection: Connection, query: ImageQuery, scope: Scope) -> list[Image]:
     """Up to `query.limit` images, in order. Raises Invalid for an unknown marker, Forbidden for an invisible one."""
+    sort = deciding(query.sort)
     parameters = _parameters(query, scope)
+    nulls = None
     if query.marker is not None:
-        parameters |= _marker_values(connection, query.marker, query.sort, scope)
+        place = _marker_values(connection, query.marker, sort, scope)
+        nulls = frozenset([key.name for key in sort if place[marker_parameter(key)] is None])
+        parameters |= place
     if query.matches_nothing:
         return []
-    rows = connection.execute(_statement(_shape(query, scope)), parameters)
+    filters = image_filters.filters_of(query)
+    wanted = Wanted(query.visibility, query.member_status == "all", scope.is_admin, scope.project_id is not None)
+    question = Question(
+        connection.dialect.name, filters, None if sort[0].name == _USUAL_SORT else wanted, query.os_hidden
+    )
+    weights = weigh(connection, question, parameters)
+    shape = _Shape(connection.dialect.name, sort, query.os_hidden, filters, wanted, weights, nulls)
+    rows = connection.execute(_statement(shape), parameters)
     return [_seen(record(row, None, None), scope) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What of a query decides how its statement reads; everything else is a parameter of it."""
+    """What of a query decides how its statement reads; everything else is a parameter of it.
 
+    `marker_nulls`: which keys of the marker have no value; None on a first page.
+    """
+
+    dialect: str
     sort: tuple[SortKey, ...]
-    comparisons: tuple[tuple[str, Operator], ...]
-    properties: int
-    tags: int
-    visibility: str | None
-    any_member_status: bool
-    is_admin: bool
-    has_project: bool
-    goes_on: bool
-
-
-def _shape(query: ImageQuery, scope: Scope) -> _Shape:
-    return _Shape(
-        sort=query.sort,
-        comparisons=tuple([(comparison.column, comparison.operator) for comparison in query.comparisons]),
-        properties=len(query.properties),
-        tags=len(query.tags),
-        visibility=query.visibility,
-        any_member_status=query.member_status == "all",
-        is_admin=scope.is_admin,
-        has_project=scope.project_id is not None,
-        goes_on=query.marker is not None,
-    )
+    os_hidden: bool
+    filters: tuple[Filter, ...]
+    wanted: Wanted
+    weights: Weights
+    marker_nulls: frozenset[str] | None
 
 
 def _parameters(query: ImageQuery, scope: Scope) -> dict[str, Any]:
-    parameters: dict[str, Any] = {
+    return image_filters.parameters(query) | {
         "page_limit": query.limit,
-        "os_hidden": query.os_hidden,
         "project_id": scope.project_id,
         "member_status": query.member_status,
     }
-    for number, comparison in enumerate(query.comparisons):
-        several = comparison.operator == "in"
-        parameters[f"value_{number}"] = comparison.values if several else next(iter(comparison.values), None)
-    for number, (name, value) in enumerate(query.properties):
-        parameters |= {f"property_name_{number}": name, f"property_value_{number}": value}
-    for number, tag in enumerate(query.tags):
-        parameters[f"tag_{number}"] = tag
-    return parameters
 
 
 # Writing a statement down costs five times as much as running it, so it is done once per shape. A deployment's clients
 # ask a few dozen; the bound is for those who play.
 @lru_cache(maxsize=256)
 def _statement(shape: _Shape) -> Select[Any]:
-    wanted = [images.c.os_hidden == bindparam("os_hidden"), images.c.deleted == false(), images.c.status != KILLED]
-    if shape.goes_on:
-        wanted.append(_after(shape.sort))
-    wanted.append(_visible(shape))
-    wanted += [_comparison(*comparison, f"value_{number}") for number, comparison in enumerate(shape.comparisons)]
-    wanted += [_has_property(number) for number in range(shape.properties)]
-    wanted += [_has_tag(number) for number in range(shape.tags)]
-    # The page is cut out first: children are gathered for its rows only.
-    order = [_ordered(key) for key in shape.sort]
-    cut = select(images).where(*wanted).order_by(*order).limit(bindparam("page_limit", type_=Integer))
-    rows = cut.subquery("images_page")
-    return select(*base_of(rows), *children_of(rows)).order_by(*[_ordered(key, rows.c) for key in shape.sort])
+    start = shape.weights.start
+    found = [_from_filter(shape, start)] if start is not None else _along_indexes(shape)
+    if len(found) > 1:
+        # SQLite takes parts that are sorted and limited only as subqueries, the others only in parentheses.
+        parts = [select(*part.subquery().c) for part in found] if shape.dialect == "sqlite" else found
+        merged = union(*parts).subquery("seen")
+        found = [_limited(select(*merged.c).order_by(*ordered(shape.sort, shape.dialect, merged.c)))]
+    ids = found[0].subquery("images_page")
+    return (
+        select(*base_of(images), *children_of(images))
+        .select_from(ids.join(images, images.c.id == ids.c.id))
+        .order_by(*ordered(shape.sort, shape.dialect, ids.c))
+    )
+
+
+def _along_indexes(shape: _Shape) -> list[Select[Any]]:
+    """One selection for each way to an image and each part of the order; together they give each page's images."""
+    found = []
+    for number, way in enumerate(ways(shape.wanted)):
+        for place in _places(shape):
+            wanted = [each for each in (*_always(shape), way.condition, place.condition) if each is not None]
+            selection = _keys(shape).where(*wanted)
+            if way.by_membership:
+                joined = image_members.join(images, images.c.id == image_members.c.image_id)
+                selection = _in_this_order(force(selection.select_from(joined), image_members, way.index))
+            else:
+                selection = force(selection, images, _index(shape, way, is_small=number in shape.weights.small))
+            found.append(_limited(selection.order_by(*ordered(place.sort, shape.dialect))))
+    return found or [_limited(_keys(shape).where(false()))]
+
+
+def _index(shape: _Shape, way: Way, *, is_small: bool) -> str:
+    """An index that has the way's images in the list's order, if there is one; else one that has just those."""
+    usual = shape.sort[0].name == _USUAL_SORT
+    if usual and way.index == EVERYTHING:
+        return next((each.index for each in shape.filters if each.index and each.keeps_usual_order), way.index)
+    return way.index if usual or is_small else _SORT_INDEXES.get(shape.sort[0].name, way.index)
+
+
+def _from_filter(shape: _Shape, start: Filter) -> Select[Any]:
+    """One selection that looks at every row which the filter finds."""
+    places = [place.condition for place in _places(shape) if place.condition is not None]
+    conditions = (*_always(shape, start), visible(shape.wanted), or_(*places) if places else None)
+    wanted = [each for each in conditions if each is not None]
+    selection = force(_keys(shape).where(start.condition(shape.dialect), *wanted), start.table, start.index)
+    if start.table is not images:
+        children = start.table
+        selection = selection.select_from(children.join(images, images.c.id == children.c.image_id)).distinct()
+        selection = _in_this_order(selection)
+    return _limited(selection.order_by(*ordered(shape.sort, shape.dialect)))
+
+
+def _always(shape: _Shape, besides: Filter | None = None) -> list[ColumnElement[bool]]:
+    hidden = images.c.os_hidden == (true() if shape.os_hidden else false())
+    filters = [each.holds(shape.dialect) for each in shape.filters if each is not besides]
+    return [images.c.deleted == false(), hidden, images.c.status != literal_column(f"'{KILLED}'"), *filters]
+
+
+def _places(shape: _Shape) -> list[Place]:
+    if shape.marker_nulls is None:
+        return [Place(None, shape.sort)]
+    return after(shape.sort, shape.marker_nulls, shape.dialect)
+
+
+def _keys(shape: _Shape) -> Select[Any]:
+    return select(*[images.c[key.name] for key in shape.sort])
+
+
+def _limited(selection: Select[Any]) -> Select[Any]:
+    return selection.limit(bindparam("page_limit", type_=Integer))
+
+
+def _in_this_order(selection: Select[Any]) -> Select[Any]:
+    for dialect in ("mysql", "mariadb"):
+        selection = selection.prefix_with(_IN_THIS_ORDER, dialect=dialect)
+    return selection
 
 
 def _seen(image: Image, scope: Scope) -> Image:
@@ -133,84 +183,8 @@ def _seen(image: Image, scope: Scope) -> Image:
     return replace(image, member_id=scope.project_id)
 
 
-def _visible(shape: _Shape) -> ColumnElement[bool]:
-    asked = shape.visibility
-    own: ColumnElement[bool] = images.c.owner == bindparam("project_id") if shape.has_project else false()
-    community = images.c.visibility == COMMUNITY
-    if shape.is_admin:
-        if asked == "all" or (asked is None and not shape.has_project):
-            return true()
-        return images.c.visibility == asked if asked else or_(own, ~community)
-    ways: dict[str, ColumnElement[bool]] = {
-        PUBLIC: images.c.visibility == PUBLIC,
-        COMMUNITY: community,
-        PRIVATE: own & (images.c.visibility == PRIVATE),
-        SHARED: (images.c.visibility == SHARED) & (own | _is_member(shape)),
-    }
-    if asked in ways:
-        return ways[asked]
-    listed = [own, ways[PUBLIC], ways[SHARED]]
-    return or_(*listed, community) if asked == "all" else or_(*listed)
-
-
-def _is_member(shape: _Shape) -> ColumnElement[bool]:
-    member = image_members.c
-    membership = select(member.image_id).where(
-        exactly(member.member, bindparam("project_id")), member.deleted == false()
-    )
-    if not shape.any_member_status:
-        membership = membership.where(member.status == bindparam("member_status"))
-    return images.c.id.in_(membership)
-
-
-def _comparison(name: str, compare: Operator, parameter: str) -> ColumnElement[bool]:
-    column = images.c[name]
-    if compare == "in":
-        return column.in_(bindparam(parameter, expanding=True))
-    return _COMPARE[compare](column, bindparam(parameter))
-
-
-def _has_property(number: int) -> ColumnElement[bool]:
-    prop = image_properties.c
-    found = select(prop.image_id).where(
-        prop.name == bindparam(f"property_name_{number}"),
-        prop.value == bindparam(f"property_value_{number}"),
-        prop.deleted == false(),
-    )
-    return images.c.id.in_(found)
-
-
-def _has_tag(number: int) -> ColumnElement[bool]:
-    tag = image_tags.c
-    found = select(tag.image_id).where(tag.value == bindparam(f"tag_{number}"), tag.deleted == false())
-    return images.c.id.in_(found)
-
-
-def _sortable(key: SortKey, columns: Any = images.c) -> ColumnElement[Any]:
-    column: ColumnElement[Any] = columns[key.name]
-    if key.name == "updated_at":
-        return func.coalesce(column, columns.created_at)  # as it is shown
-    return func.coalesce(column, _NULL_SORTS_AS[key.name]) if key.name in _NULL_SORTS_AS else column
-
-
-def _ordered(key: SortKey, columns: Any = images.c) -> ColumnElement[Any]:
-    column = _sortable(key, columns)
-    return column.desc() if key.descending else column.asc()
-
-
-def _after(sort: tuple[SortKey, ...]) -> ColumnElement[bool]:
-    """What comes after the marker in this order: keyset paging, whose cost does not grow with the page's number."""
-    alternatives = []
-    for position, key in enumerate(sort):
-        ties = [_sortable(earlier) == bindparam(f"marker_{earlier.name}") for earlier in sort[:position]]
-        column = _sortable(key)
-        value: BindParameter[Any] = bindparam(f"marker_{key.name}")
-        alternatives.append(and_(*ties, column < value if key.descending else column > value))
-    return reduce(or_, alternatives)
-
-
 def _marker_values(connection: Connection, marker: str, sort: tuple[SortKey, ...], scope: Scope) -> dict[str, Any]:
-    """Where the marker stands in this order, as the parameters of `_after`. Raises Invalid, Forbidden."""
+    """Where the marker stands in this order, as the parameters of `after`. Raises Invalid, Forbidden."""
     known = plausible_id(marker)
     parameters = {"marker_id": marker, "project_id": scope.project_id}
     found = connection.execute(_marker_statement(sort), parameters).first() if known else None
@@ -218,7 +192,7 @@ def _marker_values(connection: Connection, marker: str, sort: tuple[SortKey, ...
         raise Invalid(f"Invalid marker: there is no image {marker!r:.80}.")
     if not _may_see_marker(found, scope):
         raise Forbidden(f"The image {marker!r:.80} is not visible.")
-    return {f"marker_{key.name}": getattr(found, f"marker_{key.name}") for key in sort}
+    return {marker_parameter(key): getattr(found, marker_parameter(key)) for key in sort}
 
 
 @lru_cache(maxsize=64)
@@ -236,7 +210,7 @@ def _marker_statement(sort: tuple[SortKey, ...]) -> Select[Any]:
         images.c.visibility,
         images.c.deleted,
         is_member.label("is_member"),
-        *[_sortable(key).label(f"marker_{key.name}") for key in sort],
+        *[images.c[key.name].label(marker_parameter(key)) for key in sort],
     ).where(images.c.id == bindparam("marker_id"))
 
 

@@ -15,9 +15,12 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Row,
+    String,
     bindparam,
+    cast,
     false,
     insert,
+    literal_column,
     null,
     or_,
     select,
@@ -29,9 +32,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import Select
 
 from blick.db import tags, usage
-from blick.db.children import gathered
+from blick.db.children import gathered, json_row
 from blick.db.exact import exactly, exactly_one_of
-from blick.db.location_cipher import GatheredLocations
+from blick.db.location_cipher import GatheredLocations, decode_locations
 from blick.db.rows import set_base
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
 from blick.model.errors import BlickError, Conflict, Forbidden, NotFound
@@ -40,7 +43,6 @@ from blick.model.image_input import RESERVED_PREFIX, check_property_quota
 from blick.model.image_patch import PatchPlan
 from blick.model.quota import Measure, Quota
 
-_decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -58,20 +60,17 @@ def children_of(outer: FromClause) -> list[ColumnElement[Any]]:
         table: (table.c.image_id == outer.c.id) & (table.c.deleted == false())
         for table in (image_properties, image_tags, image_locations)
     }
-    location = image_locations.c
+    prop, tag, location = image_properties.c, image_tags.c, image_locations.c
+    locations = gathered(
+        cast(location.id, String(20)),
+        json_row(location.value, location.meta_data),
+        live[image_locations] & (location.status == "active"),
+        outer,
+    )
     return [
-        gathered([image_properties.c.name, image_properties.c.value], live[image_properties], outer).label(
-            "properties"
-        ),
-        gathered([image_tags.c.value], live[image_tags], outer).label("tags"),
-        type_coerce(
-            gathered(
-                [location.id, location.value, location.meta_data],
-                live[image_locations] & (location.status == "active"),
-                outer,
-            ),
-            GatheredLocations,
-        ).label("locations"),
+        gathered(prop.name, prop.value, live[image_properties], outer).label("properties"),
+        gathered(tag.value, literal_column("1"), live[image_tags], outer).label("tags"),
+        type_coerce(locations, GatheredLocations).label("locations"),
     ]
 
 
@@ -88,17 +87,17 @@ def record(row: Row[Any], member_id: str | None, member_status: str | None) -> I
     properties, tags, locations = values[len(_BASE) : len(_BASE) + 3]
     return Image(
         **own,
-        properties=dict(_decode_rows(properties)),
-        tags=tuple([tag for (tag,) in _decode_rows(tags)]),
-        locations=() if locations == "[]" else tuple(_locations(locations)),
+        properties=_decode_object(properties),
+        tags=tuple(_decode_object(tags)),
+        locations=() if locations == "{}" else tuple(_locations(locations)),
         member_id=member_id,
         member_status=member_status,
     )
 
 
 def _locations(text: str) -> Iterable[ImageLocation]:
-    for location_id, uri, metadata in sorted(_decode_rows(text), key=lambda row: int(row[0])):
-        yield ImageLocation(uri, _decode_object(metadata) if metadata else {}, location_id)
+    for number, (uri, metadata) in sorted(decode_locations(text).items()):
+        yield ImageLocation(uri, _decode_object(metadata) if metadata else {}, number)
 
 
 def _membership() -> ColumnElement[Any]:

@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 _BLOCK_BYTES = 16  # AES's, whatever the key's length
 _ATTRIBUTE = "blick_location_cipher"
 
-_decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
+decode_locations = msgspec.json.Decoder(dict[int, tuple[str, str | None]]).decode
+"""What `GatheredLocations` gives: URI and metadata (JSON text) by the location's id."""
 
 _Process = Callable[[Any], Any]
 
@@ -115,7 +116,7 @@ class LocationUri(TypeDecorator[str]):
 
 
 class GatheredLocations(TypeDecorator[str]):
-    """Locations gathered into JSON, `[[id, uri, metadata] …]`, as a result. Costs nothing without a cipher."""
+    """Locations gathered into JSON, `{id: [uri, metadata] …}`, as a result. Costs nothing without a cipher."""
 
     impl = Text
     cache_ok = True
@@ -126,7 +127,9 @@ class GatheredLocations(TypeDecorator[str]):
             return None
 
         def decrypted(text: str) -> str:
-            rows = _decode_rows(text)
-            return msgspec.json.encode([[id_, cipher.decrypt(uri), *rest] for id_, uri, *rest in rows]).decode()
+            found = decode_locations(text)
+            return msgspec.json.encode(
+                {id_: (cipher.decrypt(uri), rest) for id_, (uri, rest) in found.items()}
+            ).decode()
 
         return decrypted

@@ -4,11 +4,15 @@ Glance's tables are never altered: extra indexes are allowed, extra columns are 
 them lives in tables named `blick_*`, so that Glance can take the database back at any time.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
+    Dialect,
     Enum,
     ForeignKey,
     Index,
@@ -18,6 +22,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    func,
+    literal_column,
 )
 
 from blick.db.location_cipher import LocationUri
@@ -257,15 +263,42 @@ metadef_tags = Table(
     UniqueConstraint("namespace_id", "name", name="uq_metadef_tags_namespace_id_name"),
 )
 
-# A page of the default list is one walk along this index, in its order, whatever the table's size.
-Index("blick_images_page", images.c.deleted, images.c.os_hidden, images.c.created_at, images.c.id)
+
+def _elsewhere(*_: Any, dialect: Dialect, **__: Any) -> bool:
+    return dialect.name != "postgresql"
+
+
+# The list (blick.db.image_pages): every way to see an image is one walk along an index in the list's order, whatever
+# the table's size: as an administrator, as its owner, because of its visibility; sorted by name, size or last change.
+_LISTED = (images.c.deleted, images.c.os_hidden)
+Index("blick_images_page", *_LISTED, images.c.created_at, images.c.id)
+for _column in (images.c.owner, images.c.visibility, images.c.status):
+    Index(f"blick_images_{_column.name}", _column, *_LISTED, images.c.created_at, images.c.id)
+for _column in (images.c.name, images.c.size, images.c.updated_at):
+    _name, _ties = f"blick_images_{_column.name}", (images.c.created_at, images.c.id)
+    Index(_name, *_LISTED, _column, *_ties).ddl_if(callable_=_elsewhere)
+    # Null is the smallest everywhere but here.
+    Index(_name, *_LISTED, _column.asc().nulls_first(), *_ties).ddl_if(dialect="postgresql")
 # Children are gathered per image. Without statistics SQLite would take Glance's index of `deleted`, which is no choice.
 for _children in (image_properties, image_tags, image_locations, image_members):
     Index(f"blick_{_children.name}_live", _children.c.image_id, _children.c.deleted)
 # A member's list starts from the memberships.
 Index("blick_image_members_member", image_members.c.member, image_members.c.deleted, image_members.c.image_id)
-# Tags are filtered by value.
+# Tags and properties are filtered by value. A property's may be longer than an index can hold.
 Index("blick_image_tags_value", image_tags.c.value, image_tags.c.deleted, image_tags.c.image_id)
+_INDEXED_CHARACTERS = 64
+
+
+def beginning(value: ColumnElement[Any]) -> ColumnElement[str]:
+    """What PostgreSQL's index of property values holds of one."""
+    return func.left(value, literal_column(str(_INDEXED_CHARACTERS)))
+
+
+_property = image_properties.c
+Index(
+    "blick_image_properties_value", _property.name, _property.value, mysql_length={"value": _INDEXED_CHARACTERS}
+).ddl_if(callable_=_elsewhere)
+Index("blick_image_properties_beginning", _property.name, beginning(_property.value)).ddl_if(dialect="postgresql")
 
 # Who is working on an image's data at present. A lease that has lapsed, or whose holder is known to be dead,
 # may be taken by anyone, who then has to clean up. Every write of a holder carries its token.

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from blick.db import image_pages, images, outbox
+from blick.db import image_pages, image_visibility, images, outbox
 from blick.db import locations as db_locations
 from blick.model import image_patch
 from blick.model.context import RequestContext
@@ -104,7 +104,7 @@ async def list_images(services: Services, context: RequestContext, query: ImageQ
     )
     if query.limit == 0:
         return Page((), None)
-    scope = image_pages.Scope(context.project_id, context.is_admin)
+    scope = image_visibility.Scope(context.project_id, context.is_admin)
     found = await services.database.read(image_pages.page, query, scope)
     seen = await services.policy.visible(context, found)
     more = len(found) == query.limit and bool(seen)
