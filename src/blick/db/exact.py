@@ -6,7 +6,7 @@ is meant, does not.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Boolean, ColumnElement, false, or_
 from sqlalchemy.ext.compiler import compiles
@@ -19,6 +19,10 @@ class exactly(FunctionElement[bool]):  # noqa: N801 - reads like the operator th
     type = Boolean()
     name = "exactly"
     inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Self:  # noqa: ARG002 - SQLAlchemy's
+        """As it is: SQLAlchemy would write `… = 1`, which no index answers, where booleans are numbers."""
+        return self
 
 
 def exactly_one_of(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
