@@ -76,7 +76,8 @@ async def test_accept_names_the_version(service: Service) -> None:
 
 
 async def test_v2_alone_redirects(service: Service) -> None:
-    response = await service.call("anonymous", "GET", "/v2")
+    assert (await service.call("anonymous", "GET", "/v2")).status_code == 401
+    response = await service.call("owner", "GET", "/v2")
     assert response.status_code == 302
     assert response.headers["location"] == "http://images.test/v2/"
     assert response.headers["content-type"] == "text/plain; charset=utf8"

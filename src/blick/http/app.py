@@ -101,11 +101,6 @@ class App:
         path = _SLASHES.sub("/", _readable(scope))
         if path == "/versions" or path.startswith("/versions/"):
             return self._version_document(scope, 200)
-        if self._versions.accepts(path[1:]):
-            return Response(
-                status_code=302,
-                headers={"location": f"{self._base_url(scope)}/v2/", "content-type": "text/plain; charset=utf8"},
-            )
         rest = self._versions.rest_of(path, headers.get("accept", ""))
         if rest is None or path == "/":
             return self._version_document(scope, 300)
@@ -122,6 +117,11 @@ class App:
         context = await self._caller(scope, request_id)
         tail.request_id = context.request_id
         CALLER.set(context)
+        if self._versions.accepts(scope["path"][1:]):
+            return Response(
+                status_code=302,
+                headers={"location": f"{self._base_url(scope)}/v2/", "content-type": "text/plain; charset=utf8"},
+            )
         matched = self._find(scope, rest)
         if isinstance(matched, Response):
             return matched

@@ -16,11 +16,14 @@ def parse_member(body: object) -> str:
 
 
 def parse_status(body: object) -> str:
-    """The new status, from the decoded body `{"status": "accepted"}`. Raises `Invalid`."""
-    status = _one_text(body, "status")
+    """The new status, from the decoded body `{"status": "accepted"}`; see `require_status`. Raises `Invalid`."""
+    return _one_text(body, "status")
+
+
+def require_status(status: str) -> None:
+    """Raises `Invalid` for what is no status. Told only to those who may set one, as ever."""
     if status not in MEMBER_STATUSES:
         raise Invalid(f"The status must be one of {', '.join(MEMBER_STATUSES)}.")
-    return status
 
 
 def _one_text(body: object, key: str) -> str:

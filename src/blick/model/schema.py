@@ -19,7 +19,8 @@ NAME_MAX_CHARACTERS = 255
 INTEGER_MAX = 2**31 - 1
 """Largest min_disk and min_ram that the database keeps."""
 
-UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+# The groups mean nothing; clients have always been shown the pattern with them.
+UUID_PATTERN = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 
 IMAGE_STATUSES = (
     "queued", "saving", "active", "killed", "deleted",
@@ -276,11 +277,11 @@ _TASK: Definition = {
         "expires_at": _text_or_null("When the record of the task may be removed, UTC"),
         "created_at": _text("When the task was made, UTC"),
         "updated_at": _text("When the task last changed, UTC"),
-        "self": {"type": "string"},
-        "schema": {"type": "string"},
-        "image_id": _text_or_null("Image that the task works on"),
-        "request_id": _text_or_null("Request that made the task"),
-        "user_id": _text_or_null("User that made the task"),
+        "self": {"type": "string", "readOnly": True},
+        "schema": {"type": "string", "readOnly": True},
+        "image_id": _text("Image that the task works on"),
+        "request_id": _text("Request that made the task"),
+        "user_id": _text("User that made the task"),
     },
 }
 

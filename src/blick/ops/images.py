@@ -102,7 +102,7 @@ async def list_images(services: Services, context: RequestContext, query: ImageQ
     await services.policy.require(
         "get_images", context, {"project_id": context.project_id, "owner": context.project_id}
     )
-    if query.limit == 0:
+    if query.limit == 0 and query.marker is None:
         return Page((), None)
     scope = image_visibility.Scope(context.project_id, context.is_admin)
     found = await services.database.read(image_pages.page, query, scope)

@@ -5,6 +5,7 @@ from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, NotFound
 from blick.model.image import SHARED, Image
 from blick.model.member import Member
+from blick.model.member_input import require_status
 from blick.model.text import is_storable
 from blick.ops import access
 from blick.ops.services import Services
@@ -45,7 +46,10 @@ async def show(services: Services, context: RequestContext, image_id: str, membe
 
 
 async def set_status(services: Services, context: RequestContext, image_id: str, member_id: str, status: str) -> Member:
-    """Accept, reject or reconsider: the member's own decision, not the owner's."""
+    """Accept, reject or reconsider: the member's own decision, not the owner's.
+
+    Raises NotFound, Forbidden, Invalid (no such status).
+    """
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "get_image")
     await services.policy.require_on_image("get_member", context, image)
@@ -56,6 +60,7 @@ async def set_status(services: Services, context: RequestContext, image_id: str,
     old_defaults = not services.settings.policy.enforce_new_defaults
     if old_defaults and not context.is_admin and context.project_id == image.owner:
         raise Forbidden("The owner of an image cannot accept or reject a share of it.")
+    require_status(status)
     changed = await services.database.write(members.set_status, image.id, member_id, status, services.now())
     if changed is None:
         raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")

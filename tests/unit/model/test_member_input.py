@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from blick.model.errors import Invalid
-from blick.model.member_input import parse_member, parse_status
+from blick.model.member_input import parse_member, parse_status, require_status
 
 
 def test_member() -> None:
@@ -26,7 +26,7 @@ def test_members_that_are_none(body: Any) -> None:
 
 @pytest.mark.parametrize("status", ["pending", "accepted", "rejected"])
 def test_status(status: str) -> None:
-    assert parse_status({"status": status}) == status
+    require_status(parse_status({"status": status}))
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_status(status: str) -> None:
 )
 def test_statuses_that_are_none(body: Any) -> None:
     with pytest.raises(Invalid):
-        parse_status(body)
+        require_status(parse_status(body))
