@@ -24,7 +24,7 @@ OWN_URL, IMAGE_URL = "http://identity.invalid/v3", "http://image.invalid"
 """What the filled database says where a running Keystone's own addresses belong."""
 
 TOKEN_TTL_S = 4 * 3600
-THREADS = 8
+THREADS = 1  # SQLite lets one write at a time, and Keystone answers 500 to who comes second
 # Keystone reads the command line of whatever imports it, so `waitress-serve` cannot have one.
 PROGRAM = """
 import sys
