@@ -9,8 +9,9 @@ from tests.support.clients import ClientFailedError, Clients
 from tests.support.images import MIB, QCOW2, convert, fill
 from tests.support.images_api import ImagesApi
 from tests.support.server import BlickServer
+from tests.support.site import on_every_identity
 
-pytestmark = pytest.mark.needs("clients", "qemu")
+pytestmark = [pytest.mark.needs("clients", "qemu"), on_every_identity]
 
 
 @pytest.fixture

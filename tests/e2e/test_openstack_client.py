@@ -10,8 +10,9 @@ from tests.support.clients import ClientFailedError, Clients
 from tests.support.images import MIB, QCOW2, convert, fill
 from tests.support.images_api import ImagesApi
 from tests.support.server import BlickServer
+from tests.support.site import on_every_identity
 
-pytestmark = pytest.mark.needs("clients", "qemu")
+pytestmark = [pytest.mark.needs("clients", "qemu"), on_every_identity]
 
 
 def test_life_of_an_image_from_create_to_delete(demo: Clients, tmp_path: Path) -> None:

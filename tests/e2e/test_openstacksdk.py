@@ -8,24 +8,26 @@ from typing import Any
 import pytest
 
 from tests.support.images import MIB, QCOW2, convert, fill
-from tests.support.server import BlickServer
+from tests.support.site import Site, on_every_identity
 
 pytestmark = [
     pytest.mark.needs("clients", "qemu"),
+    on_every_identity,
     # The library's own affairs, as are those of what it imports.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning"),
 ]
 
 
 @pytest.fixture
-def images(server: BlickServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def images(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The library's image service for user demo, version 2 (its types allow for version 1 too)."""
     import openstack
 
-    for name, value in server.environment.items():
+    for name, value in site.server.environment.items():
         monkeypatch.setenv(name, value)
-    config = openstack.config.OpenStackConfig(config_files=[str(server.data_dir / "clouds.yaml")], load_envvars=False)
-    with openstack.connection.Connection(config=config.get_one(cloud="blick")) as connection:
+    path, cloud = site.clouds["demo"]
+    config = openstack.config.OpenStackConfig(config_files=[str(path)], load_envvars=False)
+    with openstack.connection.Connection(config=config.get_one(cloud=cloud)) as connection:
         yield connection.image
 
 

@@ -99,7 +99,7 @@ class Tempest:
                 "region": REGION,
                 "v3_endpoint_type": "public",
             },
-            "service_available": {name: "false" for name in ("nova", "neutron", "cinder", "swift", "horizon")}
+            "service_available": dict.fromkeys(("nova", "neutron", "cinder", "swift", "horizon"), "false")
             | {"glance": "true"},
             "enforce_scope": {"glance": "true"},
             "image": {"region": REGION, "endpoint_type": "public"},
