@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,13 @@ from blick.http.server.limits import ProtocolLimits
 from blick.identity.base import Identity
 from blick.identity.none import NoIdentity
 from blick.identity.trusted_headers import TrustedHeaders
+from blick.jobs.queue import JobQueue
+from blick.jobs.worker import Handler, Worker
 from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
-from blick.ops import cleanup
-from blick.ops.services import Services, epoch_ms, this_process
+from blick.model.task import LOCATION_IMPORT
+from blick.ops import cleanup, location_import
+from blick.ops.services import Services, epoch_ms, is_dead, this_process
 from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
@@ -124,6 +128,7 @@ def start(settings: Settings, before: Services | None = None) -> Running:
         threads=TransferThreads(),
         holder=this_process(),
         running_uploads=set() if before is None else before.running_uploads,
+        running_jobs=set() if before is None else before.running_jobs,
         limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
     identity, mounts = _identity(settings, database)
@@ -352,9 +357,24 @@ def _end_with_parent() -> None:
         loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGKILL)
 
 
+def job_worker(services: Services) -> Worker:
+    """Does the jobs of every kind that there is."""
+    queue = JobQueue(
+        database=services.database,
+        holder=services.holder,
+        is_dead=is_dead,
+        now_ms=services.now_ms,
+        new_token=services.new_token,
+        held=services.running_jobs,
+    )
+    handlers: dict[str, Handler] = {LOCATION_IMPORT: partial(location_import.run, services)}
+    return Worker(queue, handlers, services.settings.imports.max_workers, services.jobs_wanted)
+
+
 def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
-    """Leases, left-overs, deletions and keys: tasks that run until they are cancelled."""
+    """Jobs, leases, left-overs, deletions and keys: tasks that run until they are cancelled."""
     tasks = [
+        asyncio.create_task(job_worker(services).run(), name="jobs"),
         asyncio.create_task(cleanup.renew_forever(services), name="leases"),
         asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
     ]

@@ -86,8 +86,14 @@ async def prepared(service: Service, method: str, path: str) -> str:
 
 
 # Asked only where there are several stores, or locations are shown: see test_image_data, test_info_stores and
-# test_locations_patch.
-ASKED_ELSEWHERE = ("download_from_store", "stores_info_detail", "set_image_location", "delete_image_location")
+# test_locations_patch; or where there is an http store: see test_locations.
+ASKED_ELSEWHERE = (
+    "download_from_store",
+    "stores_info_detail",
+    "set_image_location",
+    "delete_image_location",
+    "add_image_location",
+)
 
 ASKED = [
     (method, path, rule) for (method, path), call in CALLS.items() for rule in call.rules if rule not in ASKED_ELSEWHERE

@@ -13,6 +13,8 @@ HEADERS = {
     "other": {"x-user-id": "u-other", "x-project-id": "p2", "x-roles": "member,reader"},
     "stranger": {"x-user-id": "u-stranger", "x-project-id": "p3", "x-roles": "member,reader"},
     "roleless": {"x-user-id": "u-none", "x-project-id": "p1", "x-roles": ""},
+    "service": {"x-user-id": "u-service", "x-project-id": "service", "x-roles": "service,reader"},
+    "admin_service": {"x-user-id": "u-service", "x-project-id": "service", "x-roles": "admin,service,member,reader"},
     "anonymous": {},
 }
 

@@ -280,6 +280,13 @@ def add_location(connection: Connection, image_id: str, uri: str, metadata: Mapp
     )
 
 
+def drop_locations(connection: Connection, image_id: str, now: datetime) -> None:
+    """Soft-delete the locations of an image that is about to get its first data: they were refused before."""
+    table = image_locations
+    live = update(table).where(table.c.image_id == image_id, table.c.deleted == false())
+    connection.execute(live.values(status=DELETED, deleted=True, deleted_at=now, updated_at=now))
+
+
 def delete_image(connection: Connection, image_id: str, now: datetime) -> bool:
     """Soft-delete the image, unless it is protected, with all its children. False: gone or protected."""
     changed = connection.execute(

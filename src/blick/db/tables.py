@@ -339,3 +339,22 @@ location_deletes = Table(
     Column("last_error", Text, nullable=True),
     Index("blick_location_deletes_not_before", "not_before_ms"),
 )
+
+# Work that outlives the request that asked for it. A job is free while its token is empty; a worker that takes it
+# writes its own token, and names it in every later write. `step` is how far the job has come. A job that is done is
+# gone: what came of it stands elsewhere, such as in a task.
+jobs = Table(
+    "blick_jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("step", String(64), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("holder", String(255), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("available_at_ms", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("last_error", Text, nullable=True),
+    Index("blick_jobs_available", "available_at_ms"),
+)

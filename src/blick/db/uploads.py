@@ -93,6 +93,7 @@ def finish(
         raise Gone(f"Image {lease.image_id} was deleted or changed while its data was uploaded.")
     if not _drop(connection, lease):
         raise Gone(f"The upload to image {lease.image_id} took too long without a sign of life and was given up.")
+    images.drop_locations(connection, lease.image_id, now)
     images.add_location(connection, lease.image_id, location.uri, location.metadata, now)
 
 

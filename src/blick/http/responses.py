@@ -14,3 +14,8 @@ def json_response(document: object, status: int = 200, headers: dict[str, str] |
 def no_content() -> Response:
     """204. Carries the content type that clients have always got."""
     return Response(status_code=204, headers=_NO_CONTENT_HEADERS)
+
+
+def accepted() -> Response:
+    """202: it will be done. Empty, with the content type that clients have always got."""
+    return Response(status_code=202, headers=_NO_CONTENT_HEADERS)

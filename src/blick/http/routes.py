@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from blick.http import cache, image_data, images, imports, info, members, schemas, tags
+from blick.http import cache, image_data, images, imports, info, locations, members, schemas, tags, tasks
 from blick.http.request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -79,6 +79,18 @@ ROUTES: tuple[Route, ...] = (
             "PUT": Call(tags.add, ("modify_image",), takes_body=False),
             "DELETE": Call(tags.remove, ("modify_image",), takes_body=False),
         },
+    ),
+    Route(
+        "/images/{image_id}/locations",
+        {
+            "POST": Call(locations.create, ("add_image_location",)),
+            "GET": Call(locations.index, ("fetch_image_location",)),
+        },
+    ),
+    Route(
+        "/images/{image_id}/tasks",
+        {"GET": Call(tasks.of_image, ("get_image",), takes_body=False)},
+        is_known_to_others=False,
     ),
     Route(
         "/images/{image_id}/members",

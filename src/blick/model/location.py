@@ -39,6 +39,31 @@ class NewLocation:
     validation: Validation | None
 
 
+@dataclass(frozen=True, slots=True)
+class LocationImport:
+    """The work behind a NewLocation: `task_id` tells of it, and is the id of its job and its lock as well."""
+
+    task_id: str
+    image_id: str
+    url: str
+    os_hash_algo: str | None
+    os_hash_value: str | None
+
+    @classmethod
+    def of(cls, task_id: str, image_id: str, new: NewLocation) -> "LocationImport":
+        """What is to be done for `new`."""
+        validation = new.validation
+        algorithm, value = (validation.os_hash_algo, validation.os_hash_value) if validation else (None, None)
+        return cls(task_id, image_id, new.url, algorithm, value)
+
+    @property
+    def validation_data(self) -> dict[str, str]:
+        """As it was sent; empty if nothing was."""
+        if self.os_hash_algo is None or self.os_hash_value is None:
+            return {}
+        return {"os_hash_algo": self.os_hash_algo, "os_hash_value": self.os_hash_value}
+
+
 def scheme_of(uri: str) -> str:
     """The part before the first colon, in lower case."""
     return uri.partition(":")[0].lower()

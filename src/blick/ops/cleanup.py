@@ -11,6 +11,7 @@ from blick.db.outbox import LocationDelete
 from blick.db.uploads import Lease
 from blick.model.blob import Location
 from blick.model.errors import BlickError, DataNotFound, Invalid, StoreError, StoreReadOnly
+from blick.ops import tasks
 from blick.ops.services import Services, is_dead
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ async def one_round(services: Services) -> None:
     await renew_leases(services)
     await take_over_dead_uploads(services)
     await work_off_deletes(services)
+    await tasks.expire(services)
 
 
 async def take_over_dead_uploads(services: Services) -> int:

@@ -5,21 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from blick.db import location_imports
 from blick.db.locations import LocationWrites
 from blick.model.blob import Location
 from blick.model.context import RequestContext
 from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, StoreError
-from blick.model.image import ACTIVE, QUEUED, Image, ImageLocation
+from blick.model.image import ACTIVE, DEACTIVATED, QUEUED, Image, ImageLocation
 from blick.model.image_patch import Change, LocationChange
 from blick.model.location import (
     UNTOUCHABLE_SCHEMES,
     WEB_SCHEMES,
     GivenLocation,
     KnownHashes,
+    LocationImport,
     LocationList,
+    NewLocation,
     scheme_of,
 )
-from blick.ops import quota
+from blick.model.task import LOCATION_IMPORT, PENDING, Task
+from blick.ops import access, quota
 from blick.ops.cleanup import CLAIM_MS
 from blick.ops.services import Services
 from blick.stream.addresses import require_fetchable
@@ -125,6 +129,11 @@ async def _common_size(services: Services, image: Image, added: Sequence[GivenLo
     return common
 
 
+def place_of(uri: str, metadata: Mapping[str, Any]) -> ImageLocation:
+    """A location that has no record yet."""
+    return ImageLocation(uri, metadata)
+
+
 async def size_of_new(services: Services, place: ImageLocation) -> int:
     """How many bytes lie at a location that is new to us.
 
@@ -159,3 +168,55 @@ async def require_allowed(services: Services, uri: str) -> None:
 def _updated(known: Sequence[ImageLocation], entries: Sequence[GivenLocation]) -> list[ImageLocation]:
     before = {place.id: dict(place.metadata) for place in known}
     return [entry.as_record for entry in entries if entry.id is not None and entry.metadata != before[entry.id]]
+
+
+async def register(services: Services, context: RequestContext, image_id: str, new: NewLocation) -> None:
+    """Promise to give a queued image its data by a location: a task and a job from now on (POST …/locations).
+
+    Raises NotFound, Forbidden, Invalid (refused by the filter), Conflict (not queued, or being imported).
+    """
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, "add_image_location")
+    is_service = "service" in context.roles | context.service_roles
+    if not is_service:
+        _require_web(services, new.url)
+        access.require_owner_in_database(context, image)
+    if image.status != QUEUED:
+        raise Conflict("A location can be added only to a queued image.")
+    if scheme_of(new.url) in WEB_SCHEMES:
+        await require_allowed(services, new.url)
+    wanted = LocationImport.of(services.new_id(), image.id, new)
+    task = _task_for(services, context, wanted)
+    await services.database.write(location_imports.begin, wanted, task, LOCATION_IMPORT, services.now_ms())
+    services.jobs_wanted.set()
+
+
+def _require_web(services: Services, url: str) -> None:
+    """Users may name places on the web only, and only where there is a store for them."""
+    if scheme_of(url) not in WEB_SCHEMES or services.stores.owner_of(url) is None:
+        raise Forbidden("Only services may add locations that are not URLs of a configured http store.")
+
+
+def _task_for(services: Services, context: RequestContext, wanted: LocationImport) -> Task:
+    now = services.now()
+    return Task(
+        id=wanted.task_id,
+        type=LOCATION_IMPORT,
+        status=PENDING,
+        owner=context.project_id or "",
+        image_id=wanted.image_id,
+        request_id=context.request_id[:64],
+        user_id=context.user_id,
+        created_at=now,
+        updated_at=now,
+        input={"image_id": wanted.image_id, "loc_url": wanted.url, "validation_data": wanted.validation_data},
+    )
+
+
+async def list_locations(services: Services, context: RequestContext, image_id: str) -> Sequence[ImageLocation]:
+    """Where the image's bytes lie, in the order in which they are read; nothing of what is switched off, except to
+    administrators. Raises NotFound, Forbidden."""
+    image = await access.load_for(services, context, image_id, "fetch_image_location")
+    if image.status == DEACTIVATED and not context.is_admin:
+        return ()
+    return services.stores.ordered(image.locations)

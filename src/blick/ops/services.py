@@ -1,5 +1,6 @@
 """What every verb needs: handed to each op as its first argument, so that nothing is global."""
 
+import asyncio
 import os
 import secrets
 import socket
@@ -43,6 +44,8 @@ class Services:
     protections: PropertyProtections | None = None  # of custom properties; None: all are everybody's
     limits: Limits | None = None  # unified limits; None where they are not in use
     running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under
+    running_jobs: set[str] = field(default_factory=set)  # tokens of the jobs that this process works on
+    jobs_wanted: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever has just added a job
     now: Callable[[], datetime] = utc_now
     now_ms: Callable[[], int] = epoch_ms
     new_id: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))

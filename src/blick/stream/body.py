@@ -4,7 +4,7 @@ The server of `blick.http.server` hands its own, faster source to the applicatio
 `EXTENSION`; `request_body` takes that, or reads plain ASGI messages under TLS and on any other server.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol, cast
 
 from blick.model.errors import BodyIncomplete
@@ -54,6 +54,30 @@ class AsgiBody:
             raise BodyIncomplete("The client went away, or its body broke off.")
         self._piece = memoryview(message.get("body", b""))
         self._more = bool(message.get("more_body", False))
+
+
+class PiecesBody:
+    """A body made of pieces, each of which is valid until the next is asked for; its errors are the pieces' own."""
+
+    def __init__(self, pieces: AsyncIterator[memoryview]) -> None:
+        self._pieces = pieces
+        self._piece = memoryview(b"")
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """See BodySource."""
+        filled = 0
+        while filled < len(buffer):
+            if not self._piece:
+                following = await anext(self._pieces, None)
+                if following is None:
+                    break
+                self._piece = following
+                continue
+            count = min(len(self._piece), len(buffer) - filled)
+            buffer[filled : filled + count] = self._piece[:count]
+            self._piece = self._piece[count:]
+            filled += count
+        return filled
 
 
 def request_body(scope: Mapping[str, Any], receive: Receive) -> BodySource:

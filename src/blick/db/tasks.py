@@ -1,0 +1,97 @@
+"""Tasks: what users see of work in the background."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, false, insert, or_, select, update
+
+from blick.db.tables import task_info, tasks
+from blick.model.task import STATUS, Task
+
+_COLUMNS = (
+    "id", "type", "status", "owner", "image_id", "request_id", "user_id", "created_at", "updated_at", "expires_at",
+)  # fmt: skip
+
+
+def add(connection: Connection, task: Task) -> None:
+    """Store a new task."""
+    connection.execute(insert(tasks), {name: getattr(task, name) for name in _COLUMNS} | {"deleted": False})
+    texts = {"task_id": task.id, "input": _text(task.input), "result": _text(task.result), "message": task.message}
+    connection.execute(insert(task_info), texts)
+
+
+def get(connection: Connection, task_id: str) -> Task | None:
+    """The task, expired or not; None if there is none."""
+    row = connection.execute(_selected().where(tasks.c.id == task_id)).one_or_none()
+    return None if row is None else _task(row)
+
+
+def of_image(connection: Connection, image_id: str, owner: str | None, now: datetime) -> list[Task]:
+    """The tasks that worked on the image and have not expired, oldest first; None as owner: everybody's."""
+    wanted = _selected().where(
+        tasks.c.image_id == image_id, or_(tasks.c.expires_at.is_(None), tasks.c.expires_at > now)
+    )
+    if owner is not None:
+        wanted = wanted.where(tasks.c.owner == owner)
+    return [_task(row) for row in connection.execute(wanted.order_by(tasks.c.created_at, tasks.c.id))]
+
+
+def expire(connection: Connection, now: datetime) -> int:
+    """Soft-delete every task whose time is over; gives how many there were."""
+    over = update(tasks).where(tasks.c.deleted == false(), tasks.c.expires_at <= now)
+    return connection.execute(over.values(deleted=True, deleted_at=now, updated_at=now)).rowcount
+
+
+def set_status(
+    connection: Connection,
+    task_id: str,
+    from_: Sequence[str],
+    to: str,
+    now: datetime,
+    *,
+    expires_at: datetime | None = None,
+    message: str = "",
+    result: Mapping[str, Any] | None = None,
+) -> bool:
+    """Compare and set: the only place where a task's status is written. False: it has another status, or is gone."""
+    for status in from_:
+        if to not in STATUS[status]:
+            raise AssertionError(f"a task never goes from {status} to {to}")
+    changed = connection.execute(
+        update(tasks)
+        .where(tasks.c.id == task_id, tasks.c.status.in_(from_), tasks.c.deleted == false())
+        .values(status=to, updated_at=now, expires_at=expires_at)
+    )
+    if changed.rowcount != 1:
+        return False
+    if message or result is not None:
+        told = {"message": message, "result": _text(result)}
+        connection.execute(update(task_info).where(task_info.c.task_id == task_id).values(told))
+    return True
+
+
+def touch(connection: Connection, task_id: str, now: datetime) -> None:
+    """A sign of life: what a task holds is not taken from it while its last sign is young."""
+    connection.execute(update(tasks).where(tasks.c.id == task_id).values(updated_at=now))
+
+
+def _selected() -> Select[Any]:
+    columns = [tasks.c[name] for name in _COLUMNS]
+    texts = [task_info.c.input, task_info.c.result, task_info.c.message]
+    return select(*columns, *texts).select_from(tasks.outerjoin(task_info)).where(tasks.c.deleted == false())
+
+
+def _task(row: Row[Any]) -> Task:
+    own = {name: getattr(row, name) for name in _COLUMNS}
+    own["updated_at"] = own["updated_at"] or own["created_at"]
+    return Task(**own, input=_record(row.input), result=_record(row.result), message=row.message or "")
+
+
+def _text(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else msgspec.json.encode(dict(value)).decode()
+
+
+def _record(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)
