@@ -44,7 +44,7 @@ def drop(path: str) -> dict[str, Any]:
 async def test_media_types(service: Service) -> None:
     image = await service.create()
     path = f"/v2/images/{image['id']}"
-    both = "application/openstack-images-v2.1-json-patch, application/openstack-images-v2.0-json-patch"
+    both = "application/openstack-images-v2.0-json-patch, application/openstack-images-v2.1-json-patch"
     for wrong in ("application/json", "application/json-patch+json", "", PATCH_2_1["content-type"].upper()):
         response = await service.call("owner", "PATCH", path, content=b"nonsense", headers={"content-type": wrong})
         assert response.status_code == 415
