@@ -59,6 +59,12 @@ class _Finder:
     def __call__(self, name: str | Path) -> Path:
         return find_file(name, [file.path for file in self._reading.files], self._folders)
 
+    def now_or_later(self, name: str | Path) -> Path:
+        """Where it is, or where it is awaited: beside the last configuration file that is in no folder of parts."""
+        found = self(name)
+        beside = [file.path.parent for file in self._reading.files if not file.path.parent.name.endswith(".d")]
+        return found if found.exists() or not beside else beside[-1].absolute() / found
+
 
 def _server(reading: Reading) -> ServerSettings:
     def get(name: str) -> Any:
@@ -182,8 +188,8 @@ def _policy(reading: Reading, finder: "_Finder") -> PolicySettings:
 
     protections = reading.text("DEFAULT", "property_protection_file")
     return PolicySettings(
-        policy_file=finder(reading.get("oslo_policy", "policy_file")),
-        policy_dirs=tuple(finder(folder) for folder in reading.get("oslo_policy", "policy_dirs")),
+        policy_file=finder.now_or_later(reading.get("oslo_policy", "policy_file")),
+        policy_dirs=tuple(finder.now_or_later(folder) for folder in reading.get("oslo_policy", "policy_dirs")),
         policy_default_rule=reading.get("oslo_policy", "policy_default_rule"),
         enforce_new_defaults=reading.get("oslo_policy", "enforce_new_defaults"),
         property_protection_file=finder(protections) if protections else None,

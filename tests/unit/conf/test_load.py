@@ -139,6 +139,18 @@ class TestOrigin:
         assert settings.policy.policy_file == config.folder / "policy.yaml"
         assert settings.api.schema_image_file == config.folder / "schema-image.json"
 
+    def test_policies_that_are_not_there_yet_are_awaited_beside_the_configuration(self, config: Config) -> None:
+        """Somebody may write them while the service runs."""
+        settings = config.load("").settings
+        assert settings.policy.policy_file == config.folder / "policy.yaml"
+        assert settings.policy.policy_dirs == (config.folder / "policy.d",)
+        parts = config.folder / "glance-api.conf.d"
+        parts.mkdir()
+        (parts / "10.conf").write_text("[oslo_policy]\npolicy_file = rules.yaml\npolicy_dirs = /etc/rules.d\n")
+        settings = load([config.path], [parts], {}).settings
+        assert settings.policy.policy_file == config.folder / "rules.yaml"
+        assert settings.policy.policy_dirs == (Path("/etc/rules.d"),)
+
 
 class TestValues:
     def test_substitution(self, config: Config) -> None:
