@@ -1,5 +1,6 @@
 """A Keystone with a counting proxy in front of it, and image services that ask it about tokens."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +17,16 @@ VALIDATION = ("GET", "/v3/auth/tokens")
 
 @dataclass(frozen=True)
 class KeystoneCloud:
-    """Whoever asks for `url` goes through `proxy`; so does whoever follows the catalog."""
+    """Whoever asks at `root` goes through `proxy`; so does whoever follows the catalog."""
 
     keystone: Keystone
     proxy: ReverseProxy
+    root: str
 
     @property
     def url(self) -> str:
         """What services call auth_url."""
-        return f"http://{self.proxy.address}/v3"
+        return f"{self.root}/v3"
 
     @property
     def validations(self) -> int:
@@ -48,13 +50,16 @@ class KeystoneCloud:
 
 
 @contextmanager
-def keystone_cloud(folder: Path, token_ttl_s: int = 4 * 3600) -> Iterator[KeystoneCloud]:
-    """A new Keystone of its own, running."""
-    with ReverseProxy() as proxy:
-        public = {"DEFAULT": {"public_endpoint": f"http://{proxy.address}"}}
+def keystone_cloud(
+    folder: Path, token_ttl_s: int = 4 * 3600, tls: ssl.SSLContext | None = None
+) -> Iterator[KeystoneCloud]:
+    """A new Keystone of its own, running. With `tls`, whose certificate is for localhost, it is reached by that."""
+    with ReverseProxy(tls=tls) as proxy:
+        root = f"http://{proxy.address}" if tls is None else f"https://localhost:{proxy.port}"
+        public = {"DEFAULT": {"public_endpoint": root}}
         with Keystone(folder, token_ttl_s=token_ttl_s, options=public) as keystone:
             proxy.target = keystone.address
-            cloud = KeystoneCloud(keystone, proxy)
+            cloud = KeystoneCloud(keystone, proxy, root)
             with keystone.admin() as api:
                 [service] = api.list("services", type="identity")
                 for endpoint in api.list("endpoints", service_id=service["id"]):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 from tests.support.loopback_server import LoopbackServer
 from tests.support.parts import system_program
@@ -15,10 +16,16 @@ class Memcached(LoopbackServer):
 
     name = "memcached"
 
+    def __init__(self, folder: Path, port: int | None = None, tls: tuple[Path, Path] | None = None) -> None:
+        """With `tls`, a certificate and its key, it speaks nothing else; then `ask` and what uses it do not work."""
+        super().__init__(folder, port)
+        self._tls = tls
+
     def command(self) -> list[str]:
         as_root = ["-u", "root"] if os.geteuid() == 0 else []  # it refuses to run as root unless told so
         listen = ["-l", HOST, "-p", str(self.port), "-U", "0", "-m", str(MEMORY_MIB)]
-        return [system_program("memcached"), *as_root, *listen]
+        tls = ["-Z", "-o", f"ssl_chain_cert={self._tls[0]},ssl_key={self._tls[1]}"] if self._tls else []
+        return [system_program("memcached"), *as_root, *listen, *tls]
 
     def flush(self) -> None:
         """Forgets every entry."""

@@ -1,6 +1,7 @@
 """A proxy in front of another HTTP server that counts what passes, and can hold it up or answer in its place."""
 
 import http.client
+import ssl
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +22,8 @@ class ReverseProxy:
     `counts` has the requests so far by method and path, without their queries.
     """
 
-    def __init__(self, target: str | None = None) -> None:
-        """`target` is the address HOST:PORT of the other server; it may be set later."""
+    def __init__(self, target: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        """`target` is the address HOST:PORT of the other server; it may be set later. `tls` is for our own clients."""
         self.target = target
         self.counts: Counter[tuple[str, str]] = Counter()
         self.answer_instead: int | None = None
@@ -32,12 +33,18 @@ class ReverseProxy:
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((HOST, 0), self._handler())
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, name="reverse proxy")
 
     @property
     def address(self) -> str:
         """HOST:PORT"""
-        return f"{HOST}:{self._server.server_port}"
+        return f"{HOST}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
 
     def hold(self) -> None:
         """Let requests wait, once they are counted, until `let_go`."""
