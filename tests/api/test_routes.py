@@ -34,12 +34,17 @@ def test_rules_know_their_routes() -> None:
 
 def test_every_route_is_documented() -> None:
     rows = re.findall(
-        r"^\| (\w+) \| (/\S+) \| ([^|]*)\| ([\d, ]+) \| .+ \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE
+        r"^\| (\w+) \| (/\S+) \| ([^|]*)\| ([\d, ]+) \| (.+) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE
     )
     documented = {
-        (method, path): tuple(name for name in rules.strip().split(", ") if name) for method, path, rules, _ in rows
+        (method, path): (
+            tuple(name for name in rules.strip().split(", ") if name),
+            tuple(int(status) for status in answers.split(", ")),
+            about,
+        )
+        for method, path, rules, answers, about in rows
     }
-    assert documented == {place: call.rules for place, call in CALLS.items()}
+    assert documented == {place: (call.rules, call.answers, call.about) for place, call in CALLS.items()}
 
 
 def test_paths_are_distinct() -> None:

@@ -60,7 +60,11 @@ async def test_image(service: Service) -> None:
 async def test_collections(service: Service, name: str) -> None:
     document = await schema(service, name)
     item = document["properties"][name]["items"]
-    assert item == await schema(service, name.removesuffix("s"))
+    whole = await schema(service, name.removesuffix("s"))
+    if name == "tasks":  # what a task was given, and what came of it, only the task itself shows
+        for hidden in ("input", "result", "message"):
+            del whole["properties"][hidden]
+    assert item == whole
     relations = [link["rel"] for link in document["links"]]
     assert relations == (["first", "next", "describedby"] if name == "images" else ["describedby"])
     assert ("first" in document["properties"]) == (name == "images")

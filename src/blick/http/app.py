@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from importlib.metadata import version as package_version
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -21,7 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blick.http import errors
 from blick.http.forwarded import as_client_saw_it
+from blick.http.openapi import openapi_document
 from blick.http.request import Request, base_url
+from blick.http.responses import json_response
 from blick.http.routes import ROUTES, Call, Route
 from blick.http.versions import Versions
 from blick.identity.base import Identity, IdentityRequest
@@ -94,6 +97,8 @@ class App:
             return Response(status_code=200)
         if path == "/healthcheck" or path.startswith("/healthcheck/"):
             return self._health(scope, headers.get("accept", ""))
+        if path == "/openapi.json":
+            return self._openapi(scope)
         for prefix, app in self._mounts.items():
             if path == prefix or path.startswith(f"{prefix}/"):
                 await app(scope, receive, tail)
@@ -168,6 +173,12 @@ class App:
     def _version_document(self, scope: Scope, status: int) -> Response:
         document = self._versions.document(self._base_url(scope))
         return Response(msgspec.json.encode(document), status, media_type="application/json")
+
+    def _openapi(self, scope: Scope) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            return errors.answer(405, "", "", {"allow": "GET, HEAD"}, generic="This document can only be read.")
+        document = openapi_document(self._services.image_schema, self._base_url(scope), package_version("blick"))
+        return json_response(document)
 
     def _health(self, scope: Scope, accept: str) -> Response:
         file = self._services.settings.api.healthcheck_disable_file

@@ -17,13 +17,21 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One method of a route: its handler, the policy rules that can refuse it, and whether it takes a body.
+    """One method of a route.
 
-    Not named is `get_image` where it only decides between 403 and 404 (spec: policies §2).
+    `rules` are the policy rules that can refuse it; not named is `get_image` where it only decides between 403 and
+    404 (spec: policies §2). `about` says in a few words what it does, `answers` its statuses where all goes well.
+    `sends` and `gives` name the shapes of bodies (blick.http.shapes), None where there is none or only text. A body
+    that comes although `takes_body` is false is refused; `query` names parameters that count (blick.http.shapes).
     """
 
     handler: Handler
     rules: tuple[str, ...]
+    about: str
+    answers: tuple[int, ...] = (200,)
+    sends: str | None = None
+    gives: str | None = None
+    query: str | None = None
     takes_body: bool = True
 
 
@@ -42,42 +50,94 @@ class Route:
 _VISIBILITY_RULES = ("publicize_image", "communitize_image")
 _LOCATION_RULES = ("set_image_location", "delete_image_location")
 
+_DESCRIBED: Mapping[str, str] = {
+    "image": "an image",
+    "images": "a list of images",
+    "member": "a membership",
+    "members": "a list of memberships",
+    "task": "a task",
+    "tasks": "a list of tasks",
+}
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "/images",
         {
-            "GET": Call(images.index, ("get_images", "get_image")),
-            "POST": Call(images.create, ("add_image", *_VISIBILITY_RULES)),
+            "GET": Call(
+                images.index,
+                ("get_images", "get_image"),
+                "List images, page by page",
+                gives="images",
+                query="image_list",
+            ),
+            "POST": Call(
+                images.create,
+                ("add_image", *_VISIBILITY_RULES),
+                "Register an image, without data",
+                (201,),
+                sends="new_image",
+                gives="image",
+            ),
         },
     ),
     Route(
         "/images/{image_id}",
         {
-            "GET": Call(images.show, ("get_image",), takes_body=False),
-            "PATCH": Call(images.update, ("modify_image", *_VISIBILITY_RULES, *_LOCATION_RULES)),
-            "DELETE": Call(images.delete, ("delete_image",), takes_body=False),
+            "GET": Call(images.show, ("get_image",), "Show an image", gives="image", takes_body=False),
+            "PATCH": Call(
+                images.update,
+                ("modify_image", *_VISIBILITY_RULES, *_LOCATION_RULES),
+                "Change attributes and properties",
+                sends="image_patch",
+                gives="image",
+            ),
+            "DELETE": Call(images.delete, ("delete_image",), "Delete an image and its data", (204,), takes_body=False),
         },
     ),
     Route(
         "/images/{image_id}/file",
         {
-            "GET": Call(image_data.download, ("download_image", "download_from_store"), takes_body=False),
-            "PUT": Call(image_data.upload, ("upload_image",)),
+            "GET": Call(
+                image_data.download,
+                ("download_image", "download_from_store"),
+                "Download data, or a range of it",
+                (200, 206, 204),
+                gives="data",
+                query="download",
+                takes_body=False,
+            ),
+            "PUT": Call(image_data.upload, ("upload_image",), "Upload data", (204,), sends="data"),
         },
     ),
-    Route("/images/{image_id}/stage", {"PUT": Call(imports.stage, ())}),
-    Route("/images/{image_id}/import", {"POST": Call(imports.start, ())}),
     Route(
-        "/images/{image_id}/actions/deactivate", {"POST": Call(images.deactivate, ("deactivate",), takes_body=False)}
+        "/images/{image_id}/stage",
+        {"PUT": Call(imports.stage, (), "Stage data for an import: no site has that yet", (404,), sends="data")},
     ),
     Route(
-        "/images/{image_id}/actions/reactivate", {"POST": Call(images.reactivate, ("reactivate",), takes_body=False)}
+        "/images/{image_id}/import",
+        {"POST": Call(imports.start, (), "Import data: no method is enabled yet", (400,), sends="import")},
+    ),
+    Route(
+        "/images/{image_id}/actions/deactivate",
+        {
+            "POST": Call(
+                images.deactivate,
+                ("deactivate",),
+                "Keep everybody but administrators from the data",
+                (204,),
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
+        "/images/{image_id}/actions/reactivate",
+        {"POST": Call(images.reactivate, ("reactivate",), "Undo that", (204,), takes_body=False)},
     ),
     Route(
         "/images/{image_id}/tags/{tag}",
         {
-            "PUT": Call(tags.add, ("modify_image",), takes_body=False),
-            "DELETE": Call(tags.remove, ("modify_image",), takes_body=False),
+            "PUT": Call(tags.add, ("modify_image",), "Add a tag", (204,), takes_body=False),
+            "DELETE": Call(tags.remove, ("modify_image",), "Remove a tag", (204,), takes_body=False),
         },
     ),
     Route(
@@ -95,29 +155,119 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "/images/{image_id}/members",
         {
-            "GET": Call(members.index, ("get_image", "get_members", "get_member"), takes_body=False),
-            "POST": Call(members.create, ("get_image", "add_member")),
+            "GET": Call(
+                members.index,
+                ("get_image", "get_members", "get_member"),
+                "List the projects that a shared image is shared with",
+                gives="members",
+                takes_body=False,
+            ),
+            "POST": Call(
+                members.create,
+                ("get_image", "add_member"),
+                "Share an image with a project",
+                sends="new_member",
+                gives="member",
+            ),
         },
     ),
     Route(
         "/images/{image_id}/members/{member_id}",
         {
-            "GET": Call(members.show, ("get_image", "get_member"), takes_body=False),
-            "PUT": Call(members.update, ("get_image", "get_member", "modify_member")),
-            "DELETE": Call(members.delete, ("get_image", "get_member", "delete_member"), takes_body=False),
+            "GET": Call(
+                members.show, ("get_image", "get_member"), "Show one membership", gives="member", takes_body=False
+            ),
+            "PUT": Call(
+                members.update,
+                ("get_image", "get_member", "modify_member"),
+                "Accept or reject an image",
+                sends="member_status",
+                gives="member",
+            ),
+            "DELETE": Call(
+                members.delete,
+                ("get_image", "get_member", "delete_member"),
+                "End a membership",
+                (204,),
+                takes_body=False,
+            ),
         },
     ),
-    Route("/info/import", {"GET": Call(info.import_methods, (), takes_body=False)}),
-    Route("/info/stores", {"GET": Call(info.list_stores, (), takes_body=False)}),
-    Route("/info/stores/detail", {"GET": Call(info.list_stores_in_detail, ("stores_info_detail",), takes_body=False)}),
-    Route("/info/usage", {"GET": Call(info.usage, ())}, is_known_to_others=False),
-    Route("/cache", {"GET": Call(cache.refuse, (), takes_body=False), "DELETE": Call(cache.refuse, ())}),
-    Route("/cache/clean", {"POST": Call(cache.refuse, ())}),
-    Route("/cache/prune", {"POST": Call(cache.refuse, ())}),
-    Route("/cache/nodes/{image_id}", {"GET": Call(cache.refuse, (), takes_body=False)}),
-    Route("/cache/{image_id}", {"DELETE": Call(cache.refuse, ()), "PUT": Call(cache.refuse, ())}),
+    Route(
+        "/info/import",
+        {"GET": Call(info.import_methods, (), "Import methods: none yet", gives="import_methods", takes_body=False)},
+    ),
+    Route(
+        "/info/stores",
+        {
+            "GET": Call(
+                info.list_stores,
+                (),
+                "The stores; 404 where there is one without a name",
+                gives="stores",
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
+        "/info/stores/detail",
+        {
+            "GET": Call(
+                info.list_stores_in_detail,
+                ("stores_info_detail",),
+                "The stores, with type, weight and properties",
+                gives="stores",
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
+        "/info/usage",
+        {
+            "GET": Call(
+                info.usage,
+                (),
+                "What the caller's project uses of its limits, where Keystone keeps them",
+                gives="usage",
+            )
+        },
+        is_known_to_others=False,
+    ),
+    Route(
+        "/cache",
+        {
+            "GET": Call(
+                cache.refuse, (), "The image cache: no site has one yet, here and below", (404,), takes_body=False
+            ),
+            "DELETE": Call(cache.refuse, (), "Empty it", (404,)),
+        },
+    ),
+    Route("/cache/clean", {"POST": Call(cache.refuse, (), "Remove what is broken", (404,))}),
+    Route("/cache/prune", {"POST": Call(cache.refuse, (), "Remove what is over its size", (404,))}),
+    Route(
+        "/cache/nodes/{image_id}",
+        {"GET": Call(cache.refuse, (), "Which hosts have an image", (404,), takes_body=False)},
+    ),
+    Route(
+        "/cache/{image_id}",
+        {
+            "DELETE": Call(cache.refuse, (), "Remove an image from it", (404,)),
+            "PUT": Call(cache.refuse, (), "Queue an image for it", (404,)),
+        },
+    ),
     *(
-        Route(f"/schemas/{name}", {"GET": Call(schemas.show, (), takes_body=name in ("task", "tasks"))})
-        for name in ("image", "images", "member", "members", "task", "tasks")
+        Route(
+            f"/schemas/{name}",
+            {
+                "GET": Call(
+                    schemas.show,
+                    (),
+                    f"JSON schema of {what}",
+                    gives="json_schema",
+                    takes_body=name in ("task", "tasks"),
+                )
+            },
+        )
+        for name, what in _DESCRIBED.items()
     ),
 )

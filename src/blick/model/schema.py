@@ -286,6 +286,11 @@ _TASK: Definition = {
 }
 
 
+def _in_lists(properties: Mapping[str, Definition]) -> dict[str, Definition]:
+    """What of a task its list shows: not what it was given and what came of it."""
+    return {name: each for name, each in properties.items() if name not in ("input", "result", "message")}
+
+
 def _unpaged(name: str, item: Definition) -> dict[str, Any]:
     return {
         "name": name,
@@ -305,5 +310,5 @@ def documents(schema: ImageSchema) -> dict[str, dict[str, Any]]:
         "member": dict(_MEMBER),
         "members": _unpaged("members", _MEMBER),
         "task": dict(_TASK),
-        "tasks": _unpaged("tasks", _TASK),
+        "tasks": _unpaged("tasks", {**_TASK, "properties": _in_lists(_TASK["properties"])}),
     }

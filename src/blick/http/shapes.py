@@ -1,0 +1,154 @@
+"""The shapes of what goes over the wire, by the names that the route table has for them (JSON Schema 2020-12).
+
+What an image looks like is the deployment's own: it may declare properties. The rest is the same everywhere.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from blick.model.image_patch import MEDIA_TYPES
+from blick.model.schema import MEMBER_STATUSES, ImageSchema, documents
+
+Shape = Mapping[str, Any]
+
+OCTETS: Final = "application/octet-stream"
+_TEXT: Shape = {"type": "string"}
+_MOMENT: Shape = {"type": "string", "format": "date-time"}
+_PATCHED: Final = "JSON Patch, as the field's own media types restrict it"
+
+
+def component(name: str) -> Shape:
+    """A reference to the shape of that name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def components(schema: ImageSchema) -> dict[str, Shape]:
+    """Every shape of a JSON body, by name."""
+    described = documents(schema)
+    return {
+        "error": _object(message=_TEXT, code=_TEXT, title=_TEXT),
+        "image": _image(described["image"]["properties"]),
+        "images": _page("images", "image"),
+        "new_image": _new_image(described["image"]),
+        "image_patch": {"type": "array", "description": _PATCHED, "items": _change()},
+        "image_patch_2_0": {"type": "array", "description": _PATCHED, "items": {"type": "object"}},
+        "member": _object(
+            member_id=_TEXT,
+            image_id=_TEXT,
+            status={"enum": list(MEMBER_STATUSES)},
+            created_at=_MOMENT,
+            updated_at=_MOMENT,
+            schema=_TEXT,
+        ),
+        "members": _object(members=_list("member"), schema=_TEXT),
+        "new_member": _object(member={"type": "string", "minLength": 1, "maxLength": 255}),
+        "member_status": _object(status={"enum": list(MEMBER_STATUSES)}),
+        "import": _object(method={"type": "object", "properties": {"name": _TEXT}, "required": ["name"]}),
+        "import_methods": _object(**{"import-methods": {"type": "object"}}),
+        "store": {"type": "object", "properties": {"id": _TEXT}, "required": ["id"]},
+        "stores": _object(stores=_list("store")),
+        "usage": _object(usage={"type": "object", "additionalProperties": component("one_usage")}),
+        "one_usage": _object(usage={"type": "integer"}, limit={"type": "integer"}),
+        "json_schema": _object(name=_TEXT, properties={"type": "object"}),
+        "versions": _object(versions={"type": "array", "items": _object(id=_TEXT, status=_TEXT)}),
+    }
+
+
+def media_types(name: str) -> dict[str, Shape]:
+    """The media types in which a body of that shape comes, each with its schema."""
+    if name == "data":
+        return {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
+    if name == "image_patch":
+        of_version = {"2.1": "image_patch", "2.0": "image_patch_2_0"}
+        return {kind: {"schema": component(of_version[version])} for kind, version in MEDIA_TYPES.items()}
+    return {"application/json": {"schema": component(name)}}
+
+
+def parameters(name: str) -> list[Shape]:
+    """The query parameters that count, by the name of their set."""
+    return [{"in": "query", "required": False, **each} for each in _PARAMETERS[name]]
+
+
+def _object(**properties: Shape) -> dict[str, Any]:
+    """An object that has all of these at least."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(name: str) -> Shape:
+    return {"type": "array", "items": component(name)}
+
+
+def _page(noun: str, item: str) -> Shape:
+    page = _object(**{noun: _list(item)}, first=_TEXT, schema=_TEXT)
+    return {**page, "properties": {**page["properties"], "next": _TEXT}}
+
+
+# What every answer with an image has; which others there are depends on the options.
+_ALWAYS_SHOWN = (
+    "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value",
+    "owner", "size", "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "min_ram",
+    "min_disk", "self", "file", "schema",
+)  # fmt: skip
+
+
+def _image(properties: Mapping[str, Shape]) -> Shape:
+    # An id is whatever the database of an adopted deployment has.
+    shown = {**properties, "id": _TEXT}
+    extra = {"type": ["string", "null"]}
+    return {"type": "object", "properties": shown, "required": list(_ALWAYS_SHOWN), "additionalProperties": extra}
+
+
+def _new_image(described: Mapping[str, Any]) -> Shape:
+    writable = {
+        name: each
+        for name, each in described["properties"].items()
+        if not each.get("readOnly") and name not in ("locations", "direct_url")
+    }
+    required = {"required": list(described["required"])} if described.get("required") else {}
+    return {"type": "object", "properties": writable, "additionalProperties": _TEXT, **required}
+
+
+def _change() -> Shape:
+    return {
+        "type": "object",
+        "properties": {"op": {"enum": ["add", "replace", "remove"]}, "path": _TEXT, "value": {}},
+        "required": ["op", "path"],
+    }
+
+
+def _parameter(name: str, description: str, schema: Shape = _TEXT, *, repeats: bool = False) -> Shape:
+    if repeats:
+        schema = {"type": "array", "items": schema}
+    return {"name": name, "description": description, "schema": schema}
+
+
+_NUMBER: Shape = {"type": "integer"}
+_DIRECTION: Shape = {"enum": ["asc", "desc"]}
+_PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
+    "image_list": (
+        _parameter("limit", "Images a page", {"type": "integer", "minimum": 0}),
+        _parameter("marker", "The id of the image to go on after"),
+        _parameter("sort", "key[:direction], with commas between"),
+        _parameter("sort_key", "In the place of sort", repeats=True),
+        _parameter("sort_dir", "One for all keys, or one for each", _DIRECTION, repeats=True),
+        _parameter("visibility", "Who may see them", {"enum": ["public", "community", "shared", "private", "all"]}),
+        _parameter("member_status", "Of images shared with the caller", {"enum": [*MEMBER_STATUSES, "all"]}),
+        _parameter("os_hidden", "Hidden images, or the others", {"enum": ["true", "false"]}),
+        _parameter("protected", "Protected images, or the others", {"enum": ["true", "false"]}),
+        _parameter("tag", "All of these", repeats=True),
+        *(
+            _parameter(name, "A value, eq:value or in:value,value")
+            for name in ("id", "name", "status", "disk_format", "container_format")
+        ),
+        *(
+            _parameter(name, "A time, with gt:, gte:, lt:, lte:, eq: or neq: before it")
+            for name in ("created_at", "updated_at")
+        ),
+        *(_parameter(name, "Exactly that") for name in ("owner", "checksum", "os_hash_algo", "os_hash_value")),
+        *(
+            _parameter(name, "A number")
+            for name in ("size", "size_min", "size_max", "virtual_size", "min_disk", "min_ram")
+        ),
+    ),
+    "download": (_parameter("prefer", "Ids of stores to read from first, with commas between"),),
+}

@@ -1,0 +1,83 @@
+"""The OpenAPI document: valid, complete, and true of the answers that this service gives."""
+
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from jsonschema import Draft202012Validator
+
+from blick.http.routes import ROUTES
+from tests.support.service import OCTETS, PATCH_2_1, Service
+
+PATHS = {f"/v2{route.path}" for route in ROUTES}
+
+
+async def document(service: Service) -> dict[str, Any]:
+    answer = await service.call("anonymous", "GET", "/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_it_is_a_valid_document(service: Service) -> None:
+    found = await document(service)
+    assert found["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(found).validate()
+    for shape in found["components"]["schemas"].values():
+        Draft202012Validator.check_schema(shape)
+
+
+async def test_it_names_every_route_and_where_the_service_is(service: Service) -> None:
+    found = await document(service)
+    assert found["paths"].keys() >= PATHS
+    for route in ROUTES:
+        described = found["paths"][f"/v2{route.path}"]
+        assert described.keys() == {method.lower() for method in route.calls}
+        for method, call in route.calls.items():
+            operation = described[method.lower()]
+            assert operation["summary"] == call.about
+            assert tuple(operation.get("x-policy-rules", ())) == call.rules
+            placeholders = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+            assert placeholders == set(re.findall(r"\{(\w+)\}", route.path))
+    assert found["servers"] == [{"url": "http://images.test"}]
+    names = [each["operationId"] for path in found["paths"].values() for each in path.values() if "operationId" in each]
+    assert len(set(names)) == len(names)
+
+
+async def test_every_shape_is_there_and_used(service: Service) -> None:
+    found = await document(service)
+    references = set(re.findall(r"#/components/schemas/(\w+)", str(found)))
+    assert references == found["components"]["schemas"].keys()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_it_can_only_be_read(service: Service, method: str) -> None:
+    answer = await service.call("admin", method, "/openapi.json")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_answers_are_as_it_says(service: Service) -> None:
+    found = await document(service)
+
+    def check(name: str, instance: Any) -> None:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": found["components"]}
+        jsonschema.validate(instance, schema, cls=Draft202012Validator)
+
+    image = await service.create_active(b"data", tags=["t"], os_distro="x")
+    path = f"/v2/images/{image['id']}"
+    check("image", image)
+    check("images", (await service.call("owner", "GET", "/v2/images?limit=1")).json())
+    check("member", (await service.call("owner", "POST", f"{path}/members", json={"member": "p2"})).json())
+    check("members", (await service.call("owner", "GET", f"{path}/members")).json())
+    check("usage", (await service.call("owner", "GET", "/v2/info/usage")).json())
+    check("import_methods", (await service.call("owner", "GET", "/v2/info/import")).json())
+    check("versions", (await service.call("anonymous", "GET", "/versions")).json())
+    check("json_schema", (await service.call("owner", "GET", "/v2/schemas/tasks")).json())
+    refused = await service.call("owner", "GET", "/v2/images/nothing", headers={"accept": "application/json"})
+    check("error", refused.json())
+    patched = await service.call("owner", "PATCH", path, headers=PATCH_2_1, json=[])
+    check("image", patched.json())
+    assert (await service.call("owner", "PUT", f"{path}/file", headers=OCTETS, content=b"x")).status_code == 409
