@@ -143,13 +143,29 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "/images/{image_id}/locations",
         {
-            "POST": Call(locations.create, ("add_image_location",)),
-            "GET": Call(locations.index, ("fetch_image_location",)),
+            "POST": Call(
+                locations.create,
+                ("add_image_location",),
+                "Give a queued image the data at a URL, in the background",
+                (202,),
+                sends="new_location",
+            ),
+            "GET": Call(
+                locations.index, ("fetch_image_location",), "Where the data lies, for services", gives="locations"
+            ),
         },
     ),
     Route(
         "/images/{image_id}/tasks",
-        {"GET": Call(tasks.of_image, ("get_image",), takes_body=False)},
+        {
+            "GET": Call(
+                tasks.of_image,
+                ("get_image",),
+                "What was done to an image in the background, and how that went",
+                gives="image_tasks",
+                takes_body=False,
+            )
+        },
         is_known_to_others=False,
     ),
     Route(
