@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.clients import ClientFailedError, Clients
 from tests.support.config_file import configured_server
 from tests.support.counting_proxy import counting_proxy
 from tests.support.keystone import Keystone
@@ -170,6 +171,7 @@ def test_keystone_hangs_goes_and_comes_back(tmp_path: Path) -> None:
             "orbidden",
         ),
         ({"auth_url": "http://127.0.0.1:1/v3"}, "127.0.0.1:1"),
+        ({"auth_url": "https://127.0.0.1:1/v3", "cafile": "/nowhere.pem"}, "/nowhere.pem"),
     ],
 )
 def test_a_wrong_configuration_is_told(
@@ -211,3 +213,20 @@ def test_sighup_takes_limits_into_use(limits: Keystone, tmp_path: Path) -> None:
         file.write_text(file.read_text().replace("password = wrong", f"password = {limits.password}"))
         server.process.send_signal(signal.SIGHUP)
         eventually(lambda: caller.create().status_code == 201, what="the new password counts")
+
+
+@pytest.mark.needs("clients")
+def test_a_keystone_user_with_the_glance_client(limits: Keystone, tmp_path: Path) -> None:
+    """Token, project and limits all from one Keystone."""
+    limits.register_limits({"image_count_total": 2})
+    flavor = {"paste_deploy": {"flavor": "keystone"}, "keystone_authtoken": limits.authtoken_options()}
+    with limited_server(tmp_path, limits.limit_options(), flavor) as server:
+        auth = {f"OS_{name.upper()}": str(value) for name, value in limits.auth("demo").items()}
+        urls = {"OS_IMAGE_URL": server.url, "OS_IDENTITY_API_VERSION": "3", "OS_PROJECT_DOMAIN_NAME": "Default"}
+        demo = Clients(server.environment | auth | urls)
+        for _ in range(2):
+            demo.glance("image-create", "--name", "x")
+        with pytest.raises(ClientFailedError, match="image_count_total is over limit of 2 due to current usage 2"):
+            demo.glance("image-create", "--name", "x")
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in demo.glance("usage").splitlines()]
+        assert ["image_count_total", "2", "2"] in [[row[0], *sorted(row[1:])] for row in rows]

@@ -5,9 +5,9 @@ project first (`hold`), then measures, then writes, all in one transaction. What
 """
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, false, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from blick.db.tables import PROJECT_LOCKS, image_locations, image_properties, images, leases, project_locks
@@ -15,6 +15,8 @@ from blick.model.image import DELETED, IMPORTING, KILLED, PENDING_DELETE, SAVING
 from blick.model.quota import NOTHING, Measure, Quota, Usage
 
 _NOT_COUNTED = (KILLED, DELETED, PENDING_DELETE)
+# Whose data is on its way.
+_UPLOADING = (SAVING, UPLOADING, IMPORTING)
 _COPYING_TO = "os_glance_importing_to_stores"
 
 
@@ -78,13 +80,30 @@ def _column(measure: Measure, owned: ColumnElement[bool], except_image: str | No
         case Measure.STORED:
             return _stored(and_(owned, images.c.id != except_image) if except_image is not None else owned)
         case Measure.STAGED:
-            wanted = and_(owned, or_(images.c.status.in_((UPLOADING, IMPORTING)), _is_copied()))
-            return _number(select(func.sum(images.c.size)).where(wanted).scalar_subquery())
+            total = func.sum(images.c.size)
+            return _number(_of(total, owned, (UPLOADING, IMPORTING))) + _number(_of_copied(total, owned))
         case Measure.IMAGES:
-            return select(func.count()).select_from(images).where(owned).scalar_subquery()
+            return _of(func.count(), owned)
         case Measure.UPLOADING:
-            wanted = and_(owned, or_(images.c.status.in_((SAVING, UPLOADING, IMPORTING)), _is_copied()))
-            return select(func.count()).select_from(images).where(wanted).scalar_subquery()
+            return _of(func.count(), owned, _UPLOADING) + _of_copied(func.count(), owned)
+
+
+def _of(total: ColumnElement[int], owned: ColumnElement[bool], statuses: Sequence[str] = ()) -> ScalarSelect[int]:
+    """`total` over the images with one of those statuses, with any if there are none given."""
+    wanted = and_(owned, images.c.status.in_(statuses)) if statuses else owned
+    return select(total).select_from(images).where(wanted).scalar_subquery()
+
+
+def _of_copied(total: ColumnElement[int], owned: ColumnElement[bool]) -> ScalarSelect[int]:
+    """`total` over the images that get one more copy: few, and found by the property that says so."""
+    copying = image_properties.c
+    named = and_(copying.name == _COPYING_TO, copying.value != "", copying.deleted == false())
+    return (
+        select(total)
+        .select_from(image_properties.join(images, copying.image_id == images.c.id))
+        .where(named, owned, images.c.status.not_in(_UPLOADING))
+        .scalar_subquery()
+    )
 
 
 def _stored(owned: ColumnElement[bool]) -> ColumnElement[int]:
@@ -107,17 +126,3 @@ def _stored(owned: ColumnElement[bool]) -> ColumnElement[int]:
 def _number(total: ColumnElement[int]) -> ColumnElement[int]:
     # The sum of nothing is null; sums of PostgreSQL and MySQL are decimals.
     return func.coalesce(total, 0)
-
-
-def _is_copied() -> ColumnElement[bool]:
-    copying = image_properties.c
-    return (
-        select(true())
-        .where(
-            copying.image_id == images.c.id,
-            copying.name == _COPYING_TO,
-            copying.value != "",
-            copying.deleted == false(),
-        )
-        .exists()
-    )

@@ -4,6 +4,7 @@ Asked for with every request that takes something, so that a limit that was just
 """
 
 import logging
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ _GROUP = "oslo_limit"
 _THREADS = 8
 # Where the operator sets none: a Keystone that hangs must not hold requests for ever.
 _TIMEOUT_S = 30
+_UNREADABLE = "The limits of this project cannot be read now. Try again later."
 
 
 class Limits(Protocol):
@@ -57,19 +59,20 @@ class KeystoneLimits:
 
         self._options = {"timeout": _TIMEOUT_S, **options}
         self._oslo_limit = limit
-        # What oslo.limit lets through. The last four: options that make no sense together, a model of limits that it
-        # does not know, and answers of something that is no Keystone.
+        # What oslo.limit lets through. The second row: options that make no sense together, a model of limits that it
+        # does not know, certificates that are not there, and answers of something that is no Keystone.
         self._troubles = (
             *(ClientException, SDKException, exception.SessionInitError, cfg.Error),
-            *(ValueError, NotImplementedError, LookupError, TypeError),
+            *(ValueError, NotImplementedError, OSError, LookupError, TypeError, AttributeError),
         )
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="limits")
         self._lock = Lock()
         self._enforcer: Any = None
+        self._failed_at_s = 0.0
 
     async def of_project(self, project_id: str | None, names: Collection[str]) -> Mapping[str, int]:
         """See Limits. A name that is not registered has the limit 0. Two calls to Keystone, once it is known."""
-        found = await hop(self._threads, self._fetch, project_id, names)
+        found = await hop(self._threads, self._fetch, project_id, names, time.monotonic())
         if missing := sorted(set(names) - found.keys()):
             _log.warning("Keystone has no registered limit %s for this endpoint: 0 counts", ", ".join(missing))
         return {name: found.get(name, 0) for name in names}
@@ -78,22 +81,29 @@ class KeystoneLimits:
         """Begin no more calls. One that runs ends by its time-out at the latest."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, project_id: str | None, names: Collection[str]) -> Mapping[str, int]:
-        """In a thread: the project's own limits, and the registered defaults where it has none."""
+    def _fetch(self, project_id: str | None, names: Collection[str], asked_at_s: float) -> Mapping[str, int]:
+        """In a thread: the project's own limits, and the registered defaults where it has none.
+
+        Who was waiting already when Keystone failed somebody else does not try in turn: where it hangs, one time-out
+        would come after the other.
+        """
         try:
-            enforcer = self._ready()
+            enforcer = self._ready(asked_at_s)
             found: dict[str, int] = dict(enforcer.get_project_limits(project_id, None)) if project_id else {}
             if not found.keys() >= set(names):
                 found = {**dict(enforcer.get_registered_limits(None)), **found}
         except self._troubles as error:
             self._enforcer = None  # so that what was put right in Keystone counts without a restart
+            self._failed_at_s = time.monotonic()
             _log.error("limits cannot be read from Keystone, see [%s]: %s: %s", _GROUP, type(error).__name__, error)
-            raise ServiceUnavailable("The limits of this project cannot be read now. Try again later.") from error
+            raise ServiceUnavailable(_UNREADABLE) from error
         return found
 
-    def _ready(self) -> Any:
+    def _ready(self, asked_at_s: float) -> Any:
         """oslo.limit's enforcer, which has looked up our endpoint; made by the first who needs it."""
         with self._lock:
+            if asked_at_s < self._failed_at_s:
+                raise ServiceUnavailable(_UNREADABLE)
             if self._enforcer is None:
                 _hand_over(self._options)
                 # The session that it keeps is from before, when options may have been others.
