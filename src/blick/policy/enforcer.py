@@ -179,45 +179,33 @@ def _told_apart(value: Any) -> Any:
     return type(value), str(value)
 
 
-def _who(context: RequestContext) -> tuple[Any, ...]:
-    """Everything of a caller that rules can see, as `_credentials` has it."""
-    return (
-        context.user_id,
-        context.project_id,
-        context.roles,
-        context.service_roles,
-        context.is_admin,
-        context.user_domain_id,
-        context.project_domain_id,
-        context.domain_id,
-        context.system_scope,
-        context.is_admin_project,
-        context.service_user_id,
-        context.service_user_domain_id,
-        context.service_project_id,
-        context.service_project_domain_id,
-        context.read_only,
-    )
+# Everything of a caller that rules can see.
+_SEEN_OF_CALLERS = (
+    "user_id",
+    "project_id",
+    "roles",
+    "service_roles",
+    "is_admin",
+    "user_domain_id",
+    "project_domain_id",
+    "domain_id",
+    "system_scope",
+    "is_admin_project",
+    "service_user_id",
+    "service_user_domain_id",
+    "service_project_id",
+    "service_project_domain_id",
+    "read_only",
+)
+_who = attrgetter(*_SEEN_OF_CALLERS)
 
 
 def _credentials(context: RequestContext) -> dict[str, Any]:
     return {
-        "user_id": context.user_id,
-        "project_id": context.project_id,
+        **dict(zip(_SEEN_OF_CALLERS, _who(context), strict=True)),
         "tenant": context.project_id,
         "roles": list(context.roles),
         "service_roles": list(context.service_roles),
-        "is_admin": context.is_admin,
-        "user_domain_id": context.user_domain_id,
-        "project_domain_id": context.project_domain_id,
-        "domain_id": context.domain_id,
-        "system_scope": context.system_scope,
-        "is_admin_project": context.is_admin_project,
-        "service_user_id": context.service_user_id,
-        "service_user_domain_id": context.service_user_domain_id,
-        "service_project_id": context.service_project_id,
-        "service_project_domain_id": context.service_project_domain_id,
-        "read_only": context.read_only,
     }
 
 

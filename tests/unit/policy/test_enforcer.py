@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,6 @@ from tests.support.records import image as stored_image
 from blick.conf.settings import PolicySettings, RemoteCheckSettings
 from blick.model.context import RequestContext
 from blick.model.errors import ServiceUnavailable, StartRefused
-from blick.policy import enforcer as enforcer_module
 from blick.policy.enforcer import Enforcer
 from blick.stream.hop import hop
 
@@ -191,9 +190,38 @@ async def test_nothing_is_remembered_across_a_change_of_the_file(tmp_path: Path)
     assert not await rules.allows("delete_image", MEMBER, {"project_id": "x"})
 
 
-def test_every_credential_that_rules_see_tells_callers_apart() -> None:
-    seen = set(enforcer_module._credentials(MEMBER)) - {"tenant"}  # another name of project_id
-    assert len(seen) == len(enforcer_module._who(MEMBER))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("user_id", "v"),
+        ("project_id", "q"),
+        ("user_domain_id", "d"),
+        ("project_domain_id", "d"),
+        ("domain_id", "d"),
+        ("system_scope", "all"),
+        ("is_admin", True),
+        ("is_admin_project", False),
+        ("service_user_id", "s"),
+        ("service_user_domain_id", "s"),
+        ("service_project_id", "s"),
+        ("service_project_domain_id", "s"),
+        ("read_only", True),
+    ],
+)
+async def test_callers_are_told_apart_by_all_that_rules_see(tmp_path: Path, name: str, value: object) -> None:
+    rules = enforcer(tmp_path, own=f"{name}:%(wanted)s")
+    other = replace(MEMBER, **{name: value})
+    for _ in range(2):
+        assert not await rules.allows("own", MEMBER, {"wanted": str(value)})
+        assert await rules.allows("own", other, {"wanted": str(value)})
+
+
+async def test_callers_are_told_apart_by_their_roles(tmp_path: Path) -> None:
+    rules = enforcer(tmp_path, own="role:extra", of_service="service_roles:extra")
+    for rule, field in (("own", "roles"), ("of_service", "service_roles")):
+        for _ in range(2):
+            assert not await rules.allows(rule, MEMBER, {})
+            assert await rules.allows(rule, replace(MEMBER, **{field: frozenset({"extra", "more"})}), {})
 
 
 @pytest.mark.parametrize(
