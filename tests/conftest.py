@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.databases import Databases
 from tests.support.keystone import Keystone
@@ -15,6 +16,10 @@ from tests.support.mariadb import MariaDB
 from tests.support.memcached import Memcached
 from tests.support.parts import PARTS
 from tests.support.postgresql import PostgreSQL
+
+# No test depends on how fast the machine happens to be.
+settings.register_profile("any-pace", deadline=None)
+settings.load_profile("any-pace")
 
 REQUIRED = pytest.StashKey[frozenset[str]]()
 MISSING = pytest.StashKey[dict[str, str | None]]()
