@@ -56,7 +56,7 @@ def test_an_id_is_taken_for_ever(database: Database) -> None:
     database.write_now(images.insert_image, image())
     with pytest.raises(Conflict):
         database.write_now(images.insert_image, image(properties={"a": "b"}))
-    assert database.write_now(images.delete_image, ID, LATER)
+    assert database.write_now(images.delete_image, ID, LATER) is not None
     with pytest.raises(Conflict):
         database.write_now(images.insert_image, image())
     assert count(database, image_properties) == 0
@@ -233,7 +233,7 @@ def test_delete_takes_everything_along(database: Database) -> None:
 def test_protected_is_not_deleted(database: Database) -> None:
     database.write_now(images.insert_image, image(protected=True, tags=("t",)))
     assert database.write_now(outbox.delete_image, ID, LATER, 0) is None
-    assert not database.write_now(images.delete_image, ID, LATER)
+    assert database.write_now(images.delete_image, ID, LATER) is None
     assert database.read_now(images.get, ID, None) is not None
 
 

@@ -1,9 +1,16 @@
 """Bytes to remove: noted, claimed, done, or tried again."""
 
-from blick.db import outbox
+import threading
+
+from sqlalchemy import Connection
+
+from blick.db import images, outbox, uploads
 from blick.db.engine import Database
+from blick.db.outbox import LocationDelete
+from blick.db.uploads import Lease
+from blick.model.blob import Digests, Location
 from blick.model.image import ImageLocation
-from tests.support.records import ID, race
+from tests.support.records import ID, NOW, image, race
 
 PLACES = (ImageLocation("file:///a", {"store": "s", "x": ["é"]}), ImageLocation("file:///b", {}))
 
@@ -38,3 +45,26 @@ def test_done_and_failed(database: Database) -> None:
     database.write_now(outbox.failed, second, "no room \u00e9" * 1000, 700)
     assert database.read_now(outbox.due, 699, 10) == []
     assert [entry.id for entry in database.read_now(outbox.due, 700, 10)] == [second.id]
+
+
+def test_an_upload_that_ends_while_its_image_is_deleted(database: Database) -> None:
+    """Whichever comes first: the bytes are noted for removal, or the upload is told that the image is gone."""
+    database.write_now(images.insert_image, image())
+    lease = Lease(ID, "token", "holder", "file", 1000)
+    database.write_now(uploads.begin, lease, NOW)
+    finished = threading.Event()
+
+    def finish_slowly(connection: Connection) -> list[LocationDelete] | None:
+        uploads.finish(connection, lease, Location("file", "file:///x"), Digests(1, "c", "sha512", "h"), None, NOW)
+        finished.set()
+        threading.Event().wait(0.5)  # the deletion begins meanwhile
+        return None
+
+    def delete() -> list[LocationDelete] | None:
+        finished.wait(60)
+        return database.write_now(outbox.delete_image, ID, NOW, 0)
+
+    uploaded, deleted = race([lambda: database.write_now(finish_slowly), delete])
+    assert uploaded is None
+    assert isinstance(deleted, list)
+    assert [entry.location.uri for entry in deleted] == ["file:///x"]

@@ -287,18 +287,37 @@ def drop_locations(connection: Connection, image_id: str, now: datetime) -> None
     connection.execute(live.values(status=DELETED, deleted=True, deleted_at=now, updated_at=now))
 
 
-def delete_image(connection: Connection, image_id: str, now: datetime) -> bool:
-    """Soft-delete the image, unless it is protected, with all its children. False: gone or protected."""
+def live_locations(connection: Connection, image_id: str) -> list[ImageLocation]:
+    """The locations in use at this moment of the transaction, oldest first."""
+    table = image_locations
+    found = (
+        select(table.c.id, table.c.value, table.c.meta_data)
+        .where(table.c.image_id == image_id, table.c.deleted == false(), table.c.status == "active")
+        .order_by(table.c.id)
+    )
+    return [
+        ImageLocation(row.value, _decode_object(row.meta_data) if row.meta_data else {}, row.id)
+        for row in connection.execute(found)
+    ]
+
+
+def delete_image(connection: Connection, image_id: str, now: datetime) -> list[ImageLocation] | None:
+    """Soft-delete the image, unless it is protected, with all its children. None: gone or protected.
+
+    Gives where its bytes lie: read once the row is ours, so that an upload that ends at the same moment has either
+    recorded them before, or finds the image gone.
+    """
     changed = connection.execute(
         update(images)
         .where(images.c.id == image_id, images.c.deleted == false(), images.c.protected == false())
         .values(status=DELETED, deleted=True, deleted_at=now, updated_at=now)
     )
     if changed.rowcount != 1:
-        return False
+        return None
+    locations = live_locations(connection, image_id)
     for table in (image_properties, image_tags, image_members, image_locations):
         values: dict[str, Any] = {"deleted": True, "deleted_at": now, "updated_at": now}
         if table is image_locations:
             values["status"] = DELETED
         connection.execute(update(table).where(table.c.image_id == image_id, table.c.deleted == false()).values(values))
-    return True
+    return locations

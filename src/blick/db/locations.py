@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, false, select, update
+from sqlalchemy import Connection, update
 
 from blick.db import images, outbox, rows, usage
 from blick.db.outbox import LocationDelete
@@ -64,7 +64,7 @@ def apply(connection: Connection, image_id: str, writes: LocationWrites, now: da
     """Change the list, and make a queued image active with its first location. Takes the image's row first."""
     if not _take(connection, image_id, writes, now):
         raise Conflict("The image's locations can be changed only while it is active, or queued to get its first.")
-    _require_possible(live(connection, image_id), writes)
+    _require_possible(images.live_locations(connection, image_id), writes)
     for place in writes.removed:
         drop(connection, place, now)
     outbox.add(connection, image_id, writes.removed, writes.not_before_ms)
@@ -73,20 +73,6 @@ def apply(connection: Connection, image_id: str, writes: LocationWrites, now: da
         _update(connection, place, {"meta_data": metadata, "updated_at": now})
     for place in writes.added:
         images.add_location(connection, image_id, place.uri, place.metadata, now)
-
-
-def live(connection: Connection, image_id: str) -> list[ImageLocation]:
-    """The locations in use at this moment of the transaction, oldest first."""
-    table = image_locations
-    found = (
-        select(table.c.id, table.c.value, table.c.meta_data)
-        .where(table.c.image_id == image_id, table.c.deleted == false(), table.c.status == ACTIVE)
-        .order_by(table.c.id)
-    )
-    return [
-        ImageLocation(row.value, msgspec.json.decode(row.meta_data) if row.meta_data else {}, row.id)
-        for row in connection.execute(found)
-    ]
 
 
 def drop(connection: Connection, place: ImageLocation, now: datetime) -> None:

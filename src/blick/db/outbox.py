@@ -47,11 +47,11 @@ def delete_image(
     The entries are claimed by the caller until `not_before_ms`. None: there is no such image any more, or it is
     protected.
     """
-    image = images.get(connection, image_id, None)
-    if image is None or not images.delete_image(connection, image_id, now):
+    locations = images.delete_image(connection, image_id, now)
+    if locations is None:
         return None
-    add(connection, image_id, image.locations, not_before_ms)
-    return of_image(connection, image_id) if image.locations else []
+    add(connection, image_id, locations, not_before_ms)
+    return of_image(connection, image_id) if locations else []
 
 
 def due(connection: Connection, now_ms: int, limit: int) -> list[LocationDelete]:

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from blick.db import images, usage
+from blick.db.rows import hold
 from blick.db.tables import leases
 from blick.model.blob import Digests, Location
-from blick.model.errors import Conflict, Gone
+from blick.model.errors import Conflict, Gone, NotFound
 from blick.model.image import ACTIVE, QUEUED, SAVING
 from blick.model.quota import NOTHING, Measure, Quota, Usage
 
@@ -39,11 +40,13 @@ class Lease:
 def begin(connection: Connection, lease: Lease, now: datetime, quota: Quota | None = None) -> Usage:
     """queued → saving, with a lease and what it reserves; gives the usage beside it that `quota` was asked about.
 
-    Raises Conflict if the image is not queued, or someone is at its data still; LimitExceeded.
+    Raises NotFound if the image is gone, Conflict if it is not queued, or someone is at its data still; LimitExceeded.
     """
     if quota is not None:
         usage.hold(connection, quota.project_id)
     if not images.set_status(connection, lease.image_id, (QUEUED,), SAVING, now):
+        if not hold(connection, lease.image_id):
+            raise NotFound(f"No image found with ID {lease.image_id}")
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
     try:
         connection.execute(
