@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from tests.bench import install, report
+from tests.bench import database_metrics, database_run, install, report
+from tests.bench.cloud import DATABASES
 from tests.bench.http11 import UnexpectedAnswer
 from tests.bench.metrics import METRICS, QUICK, Bench, Metric, Scale
 from tests.bench.report import Results
@@ -25,6 +26,7 @@ from tests.support import environments
 
 ALL_SERVERS = ("upstream", "blick", "nginx")
 ROUNDS = 3
+DATABASE_ROUNDS = 3
 KIB_PER_GIB = 1024 * 1024
 FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
@@ -40,6 +42,8 @@ def main() -> int:
     for stop in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a shell's background otherwise
         signal.signal(stop, _interrupted)
     options = _options()
+    if options.database:
+        return _on_databases(options)
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     results = Results()
@@ -56,12 +60,45 @@ def main() -> int:
     return 1 if results.failures else 0
 
 
+def _on_databases(options: argparse.Namespace) -> int:
+    folder = options.folder or environments.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = database_run.Plan(
+        databases=options.database,
+        services=[name for name in options.servers if name != "nginx"],
+        only=options.only or (),
+        rounds=options.rounds or (1 if options.quick else DATABASE_ROUNDS),
+        limit_s=1.0 if options.quick else 3.0,
+        million=options.million,
+        folder=folder,
+    )
+    load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
+    found = database_run.run(plan)
+    print(database_run.plain(plan, found))
+    if options.markdown:
+        title = f"{datetime.now(UTC):%Y-%m-%d}, {plan.rounds} rounds{', quick' * options.quick}"
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(database_run.markdown(plan, found, title, [*_machine(), load]))
+    return 1 if any(results.failures for results in found.values()) else 0
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round with small sizes")
     parser.add_argument("--rounds", type=int, help=f"rounds per metric (default {ROUNDS}, with --quick 1)")
     names = ", ".join(metric.name for metric in METRICS)
-    parser.add_argument("--only", type=_names([m.name for m in METRICS]), help=f"some metrics of: {names}")
+    on_databases = [metric.name for metric in database_metrics.METRICS]
+    parser.add_argument(
+        "--only",
+        type=_names([*(metric.name for metric in METRICS), *on_databases]),
+        help=f"some metrics of: {names}; with --database of: {', '.join(on_databases)}",
+    )
+    parser.add_argument(
+        "--database",
+        type=_names(list(DATABASES)),
+        help=f"measure lists and the work on one image there, with Keystone, and nothing else: {', '.join(DATABASES)}",
+    )
+    parser.add_argument("--million", action="store_true", help="with --database: our lists of a million images as well")
     parser.add_argument(
         "--servers",
         type=_names(list(ALL_SERVERS)),
@@ -147,7 +184,7 @@ def _plain(title: str, metrics: list[Metric], results: Results) -> str:
         "",
         report.plain(report.HEADINGS, report.rows(metrics, medians)),
         "",
-        report.plain(("target", "measured", "verdict"), list(report.target_rows(medians))),
+        report.plain(report.TARGET_HEADINGS, report.target_rows(medians)),
         *(f"note: {note}" for note in results.notes),
         *(f"FAILED {name}: {reason}" for name, reason in results.failures.items()),
     ]
@@ -163,7 +200,7 @@ def _markdown(title: str, metrics: list[Metric], results: Results) -> str:
         METHOD,
         report.markdown(report.HEADINGS, report.rows(metrics, medians)),
         "## Targets",
-        report.markdown(("target", "measured", "verdict"), list(report.target_rows(medians))),
+        report.markdown(report.TARGET_HEADINGS, report.target_rows(medians)),
         *(f"Note: {note}." for note in results.notes),
         *(f"Failed to run: {name} ({reason})" for name, reason in results.failures.items()),
     ]

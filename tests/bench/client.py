@@ -133,7 +133,8 @@ def _timed_list(job: Job, latencies: list[float]) -> None:
 
 
 def _get(connection: Connection, job: Job, number: int) -> None:
-    connection.request("GET", f"/v2/images/{job['images'][number % len(job['images'])]}", 200)
+    path = f"/v2/images/{job['images'][number % len(job['images'])]}"
+    connection.request("GET", path, 200, headers=_headers(job))
 
 
 def _list(connection: Connection, job: Job, number: int) -> None:
@@ -149,7 +150,8 @@ def _patch(connection: Connection, job: Job, number: int) -> None:
         {"op": "add", "path": "/bench_changed", "value": unique},
     ]
     path = f"/v2/images/{job['images'][number % len(job['images'])]}"
-    connection.request("PATCH", path, 200, json.dumps(changes).encode(), {"Content-Type": PATCH_TYPE})
+    headers = {"Content-Type": PATCH_TYPE, **_headers(job)}
+    connection.request("PATCH", path, 200, json.dumps(changes).encode(), headers)
 
 
 def _post_delete(connection: Connection, job: Job, number: int) -> None:
@@ -160,8 +162,22 @@ def _post_delete(connection: Connection, job: Job, number: int) -> None:
         "os_distro": "debian",
         "hw_disk_bus": "virtio",
     }
-    answer = connection.request("POST", "/v2/images", 201, json.dumps(body).encode())
-    connection.request("DELETE", f"/v2/images/{json.loads(answer.body)['id']}", 204)
+    answer = connection.request("POST", "/v2/images", 201, json.dumps(body).encode(), _headers(job))
+    connection.request("DELETE", f"/v2/images/{json.loads(answer.body)['id']}", 204, headers=_headers(job))
+
+
+def _path(connection: Connection, job: Job, number: int) -> None:
+    connection.request("GET", job["path"], 200, headers=_headers(job), discard=True)
+
+
+def _walk(connection: Connection, job: Job, number: int) -> None:
+    """The next page of a list, and the first one again after the last."""
+    answer = connection.request("GET", job.get("next") or job["path"], 200, headers=_headers(job))
+    job["next"] = json.loads(answer.body).get("next")
+
+
+def _headers(job: Job) -> dict[str, str]:
+    return dict(job.get("headers", {}))
 
 
 def _fetch_ranges(connection: Connection, path: str, size_bytes: int, range_bytes: int) -> None:
@@ -207,6 +223,8 @@ STEPS: dict[str, Callable[[Connection, Job, int], None]] = {
     "list": _list,
     "patch": _patch,
     "post_delete": _post_delete,
+    "path": _path,
+    "walk": _walk,
 }
 JOBS: dict[str, Callable[[Job], Outcome]] = {
     "upload": upload,

@@ -1,11 +1,13 @@
 """From measurements to a table: medians, ratios, and the targets met or missed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Protocol
 
-from tests.bench.metrics import Metric
-from tests.bench.targets import TARGETS, Medians
+from tests.bench.targets import TARGETS, Medians, Target
 
+TARGET_HEADINGS = ("target", "measured", "verdict")
 HEADINGS = ("work", "unit", "upstream", "Blick", "upstream / Blick", "beside it")
 BESIDE = {"floor": "hash floor", "nginx": "nginx"}
 UNKNOWN = "–"
@@ -27,7 +29,20 @@ class Results:
         return {key: median(values) for key, values in self.values.items()}
 
 
-def rows(metrics: list[Metric], medians: Medians) -> list[tuple[str, ...]]:
+class Measured(Protocol):
+    """What the table has to know of a metric."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def subjects(self) -> tuple[str, ...]: ...
+    @property
+    def units(self) -> dict[str, str]: ...
+
+
+def rows(metrics: Sequence[Measured], medians: Medians) -> list[tuple[str, ...]]:
     """One row per figure, as texts under HEADINGS."""
     table = []
     for metric in metrics:
@@ -38,9 +53,9 @@ def rows(metrics: list[Metric], medians: Medians) -> list[tuple[str, ...]]:
     return table
 
 
-def target_rows(medians: Medians) -> list[tuple[str, str, str]]:
+def target_rows(medians: Medians, targets: Sequence[Target] = TARGETS) -> list[tuple[str, ...]]:
     """Each target that could be judged: its text, what was measured, and the verdict."""
-    judged = [(target, target.judge(medians)) for target in TARGETS]
+    judged = [(target, target.judge(medians)) for target in targets]
     return [
         (target.text, verdict.found, "met" if verdict.met else "MISSED")
         for target, verdict in judged
@@ -48,14 +63,14 @@ def target_rows(medians: Medians) -> list[tuple[str, str, str]]:
     ]
 
 
-def plain(headings: tuple[str, ...], table: list[tuple[str, ...]]) -> str:
+def plain(headings: tuple[str, ...], table: Sequence[tuple[str, ...]]) -> str:
     """A table for a terminal: numbers to the right."""
     lines = [headings, *table]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join("  ".join(_padded(line, widths)).rstrip() for line in lines)
 
 
-def markdown(headings: tuple[str, ...], table: list[tuple[str, ...]]) -> str:
+def markdown(headings: tuple[str, ...], table: Sequence[tuple[str, ...]]) -> str:
     rules = ["---" if column < 2 else "---:" for column in range(len(headings))]
     return "\n".join("| " + " | ".join(line) + " |" for line in (headings, rules, *table))
 

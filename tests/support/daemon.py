@@ -52,6 +52,12 @@ class Daemon:
                 raise DaemonFailedError(f"{self._command[3]}: {self.log_path.read_text(errors='replace')[-2000:]}")
             time.sleep(POLL_S)
 
+    @property
+    def pid(self) -> int:
+        """Of the program itself, which has children or not."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     def stop(self, signal_number: int = signal.SIGTERM) -> None:
         """Ask it to end, and wait for that; killed after STOP_TIMEOUT_S."""
         if self._process is None or self._process.poll() is not None:

@@ -59,6 +59,12 @@ class LoopbackServer(ABC):
         self._daemon.start(self.is_ready)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of the program's first process, while it runs."""
+        assert self._daemon is not None, f"{self.name} was not started"
+        return self._daemon.pid
+
     def stop(self) -> None:
         """Asks it to end (SIGTERM) and waits."""
         if self._daemon is not None:

@@ -51,6 +51,11 @@ class MariaDB:
             )
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, while it runs."""
+        return self._daemon.pid
+
     def stop(self) -> None:
         """End it in order."""
         self._daemon.stop()

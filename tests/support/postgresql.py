@@ -53,6 +53,11 @@ class PostgreSQL:
             self.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{self.password}'")
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, while it runs."""
+        return self._daemon.pid
+
     def stop(self) -> None:
         """End it in order, and every connection with it."""
         self._daemon.stop(signal.SIGINT)
