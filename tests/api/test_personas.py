@@ -52,6 +52,12 @@ ADMINISTER = table(
     shared=" 200   403   403      404   403     403      403      404     404      403",
     private="200   403   403      404   404     404      404      404     404      403",
 )
+# A service, too, has to know of the image.
+FETCH_LOCATIONS = table(
+    public=" 200   403   403      403   403     403      403      200     404      404",
+    shared=" 200   403   403      404   403     403      403      404     404      404",
+    private="200   403   403      404   404     404      404      404     404      404",
+)
 # Members are a thing of shared images.
 LIST_MEMBERS = table(
     public=" 403   403   403      403   403     403      403      404     404      404",
@@ -105,6 +111,7 @@ CASES = [
     Case("upload_image", "PUT", "/file", 409, OWN, options=UPLOAD),  # it has data, who may upload learns
     Case("deactivate", "POST", "/actions/deactivate", 204, OWN),
     Case("reactivate", "POST", "/actions/reactivate", 204, OWN, changes=False),
+    Case("fetch_image_location", "GET", "/locations", 200, FETCH_LOCATIONS, changes=False),
     Case("get_members", "GET", "/members", 200, LIST_MEMBERS, changes=False),
     Case("get_member", "GET", "/members/{own}", 200, SHOW_MEMBER, changes=False),
     Case("add_member", "POST", "/members", 200, SHARE, options={"json": {"member": "p9"}}),

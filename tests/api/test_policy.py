@@ -13,7 +13,7 @@ from blick.model.context import RequestContext
 from blick.model.errors import StartRefused
 from blick.policy.enforcer import Enforcer
 from tests.support import callers
-from tests.support.service import PATCH_2_1, Service
+from tests.support.service import OCTETS, PATCH_2_1, Service
 
 DENY = 'get_images: "!"\n'
 
@@ -172,6 +172,40 @@ class TestOldDefaults:
         settings.policy.policy_file.write_text('get_images: "role:reader"\n')
         assert await listing(service, "roleless") == 403
         assert await listing(service, "reader") == 200
+
+
+class TestAnonymousByOldDefaults:
+    """They asked for no role: who comes without token sees what is public, and changes nothing."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        policy = replace(settings.policy, enforce_new_defaults=False)
+        return replace(settings, policy=policy, api=replace(settings.api, allow_anonymous_access=True))
+
+    async def test_looking(self, service: Service) -> None:
+        public = await service.create("admin", visibility="public")
+        own = await service.create()
+        listed = (await service.call("anonymous", "GET", "/v2/images")).json()["images"]
+        assert [image["id"] for image in listed] == [public["id"]]
+        assert (await service.call("anonymous", "GET", f"/v2/images/{public['id']}")).status_code == 200
+        assert (await service.call("anonymous", "GET", f"/v2/images/{own['id']}")).status_code == 404
+
+    async def test_changing(self, service: Service) -> None:
+        public = await service.create("admin", visibility="public")
+        path = f"/v2/images/{public['id']}"
+        for method, place, options in (
+            ("POST", "/v2/images", {"json": {}}),
+            ("PATCH", path, {"json": [], "headers": PATCH_2_1}),
+            ("PUT", f"{path}/file", {"content": b"x", "headers": OCTETS}),
+            ("PUT", f"{path}/tags/t", {}),
+            ("POST", f"{path}/actions/deactivate", {}),
+            ("POST", f"{path}/members", {"json": {"member": "p2"}}),
+            ("DELETE", path, {}),
+        ):
+            refused = await service.call("anonymous", method, place, **options)
+            assert refused.status_code == 403, place
+            assert "Read-only access" in refused.text
+        assert await service.show(public["id"]) == public
 
 
 class TestStart:
