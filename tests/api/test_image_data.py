@@ -100,7 +100,7 @@ async def test_content_type(service: Service) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_announced_size(service: Service, chunked: bool) -> None:
     image = await service.create()
-    for announced in ("x", "-1", "1.5", "", "٣"):
+    for announced in ("x", "-1", "1.5", "", "٣", "9" * 5000):
         content: Any = in_pieces(b"data") if chunked else b"data"
         named = {"x-openstack-image-size": announced.encode("utf-8")}
         response = await service.call(

@@ -15,6 +15,8 @@ from blick.ops.image_data import ImageData
 from blick.stream import ranges
 
 _OCTETS = "application/octet-stream"
+# Longer numbers are no sizes of anything; Python refuses to read very long ones.
+_MOST_DIGITS = 40
 
 
 async def upload(request: Request) -> Response:
@@ -40,9 +42,10 @@ def _expected_bytes(headers: Mapping[str, str]) -> int | None:
     for name in ("x-openstack-image-size", "content-length"):
         value = headers.get(name)
         if value is not None:
-            if not value.strip().isascii() or not value.strip().isdecimal():
-                raise Invalid(f"The header {name} must be a number of bytes, not {value!r}.")
-            return int(value)
+            text = value.strip()
+            if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
+                raise Invalid(f"The header {name} must be a number of bytes, not {value!r:.80}.")
+            return int(text)
     return None
 
 
