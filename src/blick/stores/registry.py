@@ -6,12 +6,14 @@ Drivers are found by entry point (group `blick.stores`, name = type) and importe
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavailable
+from blick.model.image import ImageLocation
 from blick.stores.base import OwnsUri, Store
 
 _log = logging.getLogger(__name__)
@@ -19,21 +21,10 @@ _log = logging.getLogger(__name__)
 _GROUP = "blick.stores"
 
 
-class Placed(Protocol):
-    """Anything that says where bytes lie, such as a location's record."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What is kept beside the URI; `store` in it is a store's id."""
-        ...
-
-
-P = TypeVar("P", bound=Placed)
-
-
 class Stores:
     """All usable stores, in configured order.
 
+    `are_named`: locations tell the id of their store, because the operator gave the stores ids.
     `left_out` are the ids of stores that are configured but could not be opened: data there is out of reach, not lost.
     """
 
@@ -43,11 +34,14 @@ class Stores:
         stores: Iterable[Store],
         weights: Mapping[str, int] = MappingProxyType({}),
         left_out: Collection[str] = (),
+        *,
+        are_named: bool = False,
     ) -> None:
         self._stores = {store.name: store for store in stores}
         self._default = default
         self._weights = dict(weights)
         self._left_out = frozenset(left_out)
+        self._are_named = are_named
 
     @property
     def default(self) -> Store:
@@ -86,9 +80,21 @@ class Stores:
         owners = [store for store in self._stores.values() if isinstance(store, OwnsUri) and store.owns(uri)]
         return next((store for store in owners if store.name == named), owners[0] if owners else None)
 
-    def ordered(self, locations: Iterable[P]) -> list[P]:
-        """`locations` in the order in which to read them: heaviest store first, then as they came."""
-        return sorted(locations, key=self._weight, reverse=True)
+    def ordered(self, locations: Iterable[ImageLocation]) -> list[ImageLocation]:
+        """`locations` in the order in which to read them: heaviest store first, then as they came.
+
+        Where stores are named, a location that names none, or one that there is not, gets the name of the store whose
+        URI it is: rows from before there were several stores, or from before one was renamed.
+        """
+        found = map(self._named, locations) if self._are_named else locations
+        return sorted(found, key=self._weight, reverse=True)
+
+    def _named(self, location: ImageLocation) -> ImageLocation:
+        known = str(location.metadata.get("store", ""))
+        if known in self._stores or known in self._left_out:
+            return location
+        owner = self.owner_of(location.uri)
+        return location if owner is None else replace(location, metadata={**location.metadata, "store": owner.name})
 
     async def aclose(self) -> None:
         """Close every store, also if closing one of them fails."""
@@ -96,7 +102,7 @@ class Stores:
             for store in self._stores.values():
                 stack.push_async_callback(store.aclose)
 
-    def _weight(self, location: Placed) -> int:
+    def _weight(self, location: ImageLocation) -> int:
         return self._weights.get(str(location.metadata.get("store", "")), 0)
 
 
@@ -120,7 +126,7 @@ def open_stores(settings: StoresSettings) -> Stores:
     if settings.default_store not in opened:
         raise StartRefused(f"The default store {settings.default_store!r} is not among the configured stores.")
     weights = {store.id: store.weight for store in settings.stores}
-    return Stores(opened[settings.default_store], opened.values(), weights, left_out)
+    return Stores(opened[settings.default_store], opened.values(), weights, left_out, are_named=settings.multi_store)
 
 
 def _open(settings: StoreSettings, drivers: Mapping[str, EntryPoint]) -> Store:

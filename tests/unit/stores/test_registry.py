@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavailable
+from blick.model.image import ImageLocation
 from blick.stores import registry
 from blick.stores.conformance import get, put
 from blick.stores.file import FileStore
@@ -18,12 +19,8 @@ from blick.stores.memory import MemoryStore
 from blick.stores.registry import Stores, open_stores
 
 
-@dataclass(frozen=True)
-class Place:
-    """A location's record, as far as the registry looks at it."""
-
-    uri: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+def place(uri: str, metadata: Mapping[str, Any] | None = None) -> ImageLocation:
+    return ImageLocation(uri, metadata or {})
 
 
 def _settings(*stores: StoreSettings, default: str = "main") -> StoresSettings:
@@ -64,14 +61,38 @@ async def test_locations_are_read_from_the_heaviest_store_first(tmp_path: Path) 
     negative = StoreSettings("negative", "memory", weight=-1)
     stores = open_stores(_settings(light, heavy, negative))
     places = [
-        Place("1", {"store": "negative"}),
-        Place("2", {"store": "main"}),
-        Place("3", {"store": "unknown"}),
-        Place("4", {"store": "heavy"}),
-        Place("5"),
-        Place("6", {"store": "heavy"}),
+        place("1", {"store": "negative"}),
+        place("2", {"store": "main"}),
+        place("3", {"store": "unknown"}),
+        place("4", {"store": "heavy"}),
+        place("5"),
+        place("6", {"store": "heavy"}),
     ]
-    assert [place.uri for place in stores.ordered(places)] == ["4", "6", "2", "3", "5", "1"]
+    assert [found.uri for found in stores.ordered(places)] == ["4", "6", "2", "3", "5", "1"]
+    await stores.aclose()
+
+
+@pytest.mark.parametrize("multi_store", [True, False])
+async def test_a_location_without_a_known_store_belongs_to_the_one_it_is_in(tmp_path: Path, multi_store: bool) -> None:
+    light, heavy = _file("main", tmp_path / "a"), _file("heavy", tmp_path / "b", weight=10)
+    stores = open_stores(replace(_settings(light, heavy, StoreSettings("broken", "none")), multi_store=multi_store))
+    in_heavy = f"file://{tmp_path}/b/x"
+    places = [
+        place("1", {"store": "main"}),
+        place("nobody://s"),
+        place(in_heavy, {"store": "gone", "kept": "yes"}),
+        place(in_heavy, {"store": "broken"}),
+        place(in_heavy, {"store": ["no id"]}),
+        place(in_heavy),
+    ]
+    found = [(each.uri, dict(each.metadata)) for each in stores.ordered(places)]
+    named = [
+        (in_heavy, {"store": "heavy", "kept": "yes"}),
+        (in_heavy, {"store": "heavy"}),
+        (in_heavy, {"store": "heavy"}),
+    ]
+    others = [("1", {"store": "main"}), ("nobody://s", {}), (in_heavy, {"store": "broken"})]
+    assert found == ([*named, *others] if multi_store else [(each.uri, dict(each.metadata)) for each in places])
     await stores.aclose()
 
 
