@@ -126,12 +126,14 @@ async def test_visible(crowd: Service) -> None:
         assert await status(crowd, "", who) == code
 
 
-async def test_admin_without_a_project_sees_everything(crowd: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_admin_without_a_project(crowd: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support import callers
 
     admin = {name: value for name, value in callers.HEADERS["admin"].items() if name != "x-project-id"}
     monkeypatch.setitem(callers.HEADERS, "admin", admin)
-    assert await names(crowd, "", "admin") == P1 | P2 | SHARED | {"nobodys"}
+    everything = P1 | P2 | SHARED | {"nobodys"}
+    assert await names(crowd, "", "admin") == everything - {"p1-community", "p2-community"}
+    assert await names(crowd, "?visibility=all", "admin") == everything
 
 
 async def test_hidden_deleted_killed(service: Service) -> None:

@@ -109,10 +109,8 @@ def collect(call: Caller, locations: Sequence[str]) -> Collection:
 def answers(call: Caller, collection: Collection) -> Answers:
     """Everything that the API says about the images, in one shape whatever the order of keys, tags and members."""
     said: dict[str, Any] = {}
-    for query in ("", "os_hidden=true&", "status=active&", "owner=p1&", "tag=later&"):
-        said[f"list {query}"] = [
-            image["id"] for image in _pages(call, f"/images?limit=4&sort=id:asc&{query}visibility=all")
-        ]
+    for query in ("", "visibility=all", "os_hidden=true&visibility=all", "status=active", "owner=p1", "tag=later"):
+        said[f"list {query}"] = [image["id"] for image in _pages(call, f"/images?limit=4&sort=id:asc&{query}")]
     for word, image_id in collection.ids.items():
         shown = call.http.get(f"/v2/images/{image_id}")
         said[word] = _settled(shown.json()) if shown.status_code == 200 else shown.status_code

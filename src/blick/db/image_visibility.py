@@ -81,10 +81,11 @@ def visible(wanted: Wanted) -> ColumnElement[bool] | None:
 
 
 def _for_admin(wanted: Wanted) -> ColumnElement[bool] | None:
-    if wanted.visibility == "all" or (wanted.visibility is None and not wanted.has_project):
+    if wanted.visibility == "all":
         return None
     if wanted.visibility is None:
-        return or_(images.c.owner == bindparam("project_id"), images.c.visibility != _literal(COMMUNITY))
+        others = images.c.visibility != _literal(COMMUNITY)
+        return or_(images.c.owner == bindparam("project_id"), others) if wanted.has_project else others
     return _is(wanted.visibility)
 
 
