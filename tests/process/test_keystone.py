@@ -6,6 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from blick.identity.keystone.service import KeystoneIdentity
+from blick.model.errors import Unauthenticated
+from tests.support.callers import asked
 from tests.support.keystone_cloud import KeystoneCloud, keystone_cloud
 from tests.support.server import BlickServer
 from tests.support.waiting import eventually
@@ -173,6 +176,33 @@ def test_a_token_runs_out_except_for_a_service_that_finishes_its_work(tmp_path: 
             assert status(http, auth=token) == 401
         expired_service = cloud.keystone.token("nova")
         eventually(lambda: status(http, auth=cloud.keystone.token("demo"), Service=expired_service) == 401)
+
+
+async def test_every_kind_of_account(cloud: KeystoneCloud) -> None:
+    """In this process: what differs is only how we log in."""
+    credential = cloud.keystone.application_credential("glance")
+    usual = cloud.authtoken_options()
+    own_token, token = cloud.keystone.token("glance"), cloud.keystone.token("demo")
+    nobody = {"auth_url": usual["auth_url"]}
+    secret = {"application_credential_id": credential.id, "application_credential_secret": credential.secret}
+    for options in (
+        usual | {"auth_url": cloud.root},
+        usual | {"auth_url": f"{cloud.url}/", "interface": "public", "region_name": "RegionOne"},
+        usual | {"auth_type": "v3password", "include_service_catalog": False},
+        nobody | secret | {"auth_type": "v3applicationcredential"},
+        nobody
+        | {"auth_type": "v3token", "token": own_token, "project_name": "service", "project_domain_id": "default"},
+        {"auth_type": "admin_token", "endpoint": cloud.url, "token": own_token},
+    ):
+        identity = KeystoneIdentity(options)
+        try:
+            context = await identity.authenticate(asked([(b"x-auth-token", token.encode())]))
+            with pytest.raises(Unauthenticated):
+                await identity.authenticate(asked([(b"x-auth-token", b"rubbish")]))
+        finally:
+            await identity.aclose()
+        assert (context.user_name, context.project_name) == ("demo", "demo"), options
+        assert (context.service_catalog is None) is (options.get("include_service_catalog") is False)
 
 
 def test_anonymous_callers(cloud: KeystoneCloud, tmp_path: Path) -> None:
