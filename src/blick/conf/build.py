@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from blick.conf.build_health import health_settings
 from blick.conf.build_identity import identity_settings
 from blick.conf.build_imports import import_settings
 from blick.conf.build_quota import quota_settings
@@ -44,6 +45,7 @@ def build(reading: Reading, folders: Sequence[Path]) -> Settings:
         database=_database(reading),
         policy=_policy(reading, finder),
         identity=identity_settings(reading, finder),
+        health=health_settings(reading),
         cors=_cors(reading),
         log=log_settings(reading),
     )
@@ -113,7 +115,6 @@ def _api(reading: Reading, finder: "_Finder") -> ApiSettings:
         image_cache_dir=_path(reading, "DEFAULT", "image_cache_dir"),
         enabled_import_methods=get("enabled_import_methods"),
         schema_image_file=schema_file if schema_file.is_absolute() else None,
-        healthcheck_disable_file=_path(reading, "healthcheck", "disable_by_file_path"),
         delayed_delete=get("delayed_delete"),
         json_body_max_bytes=reading.get("blick", "json_body_max_bytes"),
         gzip=reading.get("blick", "gzip"),

@@ -2,7 +2,6 @@
 
 import configparser
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,19 +53,8 @@ def identity_settings(reading: Reading, finder: Callable[[str], Path]) -> Identi
         cachemanagement="cachemanagement" in parts,
         token_ttl_s=reading.get("blick", "token_ttl"),
         keystone_authtoken=authtoken if kind == "keystone" else {},
-        trusted_proxies=_networks(reading),
+        trusted_proxies=reading.networks("blick", "trusted_proxies"),
     )
-
-
-def _networks(reading: Reading) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The proxies that [blick] trusted_proxies names."""
-    networks = []
-    for text in reading.get("blick", "trusted_proxies"):
-        try:
-            networks.append(ip_network(text, strict=False))
-        except ValueError:
-            reading.wrong("blick", "trusted_proxies", f"{text} is neither an address nor a network.")
-    return tuple(networks)
 
 
 def _pipeline_parts(reading: Reading, finder: Callable[[str], Path], flavor: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,16 @@ class Reading:
     def text(self, group: str, name: str) -> str | None:
         """`get` for a text option where an empty value means the same as none."""
         return self.get(group, name) or None
+
+    def networks(self, group: str, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The addresses and networks of a list option; what is neither is noted as wrong."""
+        found = []
+        for text in self.get(group, name):
+            try:
+                found.append(ip_network(text, strict=False))
+            except ValueError:
+                self.wrong(group, name, f"{text} is neither an address nor a network.")
+        return tuple(found)
 
     def is_set(self, group: str, name: str) -> bool:
         """Did anybody set it?"""

@@ -47,7 +47,6 @@ class ApiSettings:
     image_cache_dir: Path | None = None
     enabled_import_methods: tuple[str, ...] = ("glance-direct", "web-download", "copy-image")
     schema_image_file: Path | None = None
-    healthcheck_disable_file: Path | None = None
     delayed_delete: bool = False
     json_body_max_bytes: int = 1 << 20
     gzip: bool = False
@@ -187,6 +186,20 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """Who may ask how the service is, and which files decide about the answer.
+
+    `disable_by_files` go with a port, or with every port (None). No `allowed_source_ranges` means everybody.
+    """
+
+    detailed: bool = False
+    allowed_source_ranges: tuple[IPv4Network | IPv6Network, ...] = ()
+    ignore_proxied_requests: bool = False
+    disable_by_files: tuple[tuple[int | None, Path], ...] = ()
+    enable_by_files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CorsSettings:
     """Cross-origin access; off while `allowed_origin` is empty."""
 
@@ -233,6 +246,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
     cors: CorsSettings = field(default_factory=CorsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     data_dir: Path | None = None

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blick.http import errors
 from blick.http.forwarded import as_client_saw_it
+from blick.http.health import Health
 from blick.http.openapi import openapi_document
 from blick.http.request import Request, base_url
 from blick.http.responses import json_response
@@ -46,6 +47,7 @@ _log = logging.getLogger(__name__)
 CALLER: ContextVar[RequestContext | None] = ContextVar("caller", default=None)
 
 _VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
+_NO_RESOURCE = "The resource could not be found."
 _SLASHES = re.compile(r"/{2,}")
 
 
@@ -58,6 +60,7 @@ class App:
         self._mounts = mounts
         settings = services.settings
         self._versions = Versions(settings.api.image_cache_dir is not None, settings.stores.multi_store)
+        self._health = Health(settings.health, settings.server.bind_port)
         self._routes = [(StarletteRoute(route.path, _never), route) for route in ROUTES]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +99,10 @@ class App:
         if scope["method"] == "OPTIONS":
             return Response(status_code=200)
         if path == "/healthcheck" or path.startswith("/healthcheck/"):
-            return self._health(scope, headers.get("accept", ""))
+            answer = self._health.answer(scope, headers.get("accept", ""))
+            if answer is None:
+                raise NotFound(_NO_RESOURCE)
+            return answer
         if path == "/openapi.json":
             return self._openapi(scope)
         for prefix, app in self._mounts.items():
@@ -165,7 +171,7 @@ class App:
                 return call, child["path_params"]
         if method not in _VERBS:
             return errors.answer(501, "The server does not know this method.", accept)
-        raise NotFound("The resource could not be found.")
+        raise NotFound(_NO_RESOURCE)
 
     def _base_url(self, scope: Scope) -> str:
         return (self._services.settings.api.public_endpoint or base_url(scope)).rstrip("/")
@@ -179,20 +185,6 @@ class App:
             return errors.answer(405, "", "", {"allow": "GET, HEAD"}, generic="This document can only be read.")
         document = openapi_document(self._services.image_schema, self._base_url(scope), package_version("blick"))
         return json_response(document)
-
-    def _health(self, scope: Scope, accept: str) -> Response:
-        file = self._services.settings.api.healthcheck_disable_file
-        disabled = file is not None and file.exists()
-        status, reason = (503, "DISABLED BY FILE") if disabled else (200, "OK")
-        if scope["method"] == "HEAD":
-            return Response(status_code=503 if disabled else 204)
-        if "application/json" in accept:
-            document = msgspec.json.encode({"detailed": False, "reasons": [reason]})
-            return Response(msgspec.json.format(document, indent=4), status, media_type="application/json")
-        if "text/html" in accept:
-            page = f"<html><body><table><tr><td>{reason}</td></tr></table></body></html>"
-            return Response(page, status, media_type="text/html; charset=UTF-8")
-        return Response(reason, status, media_type="text/plain; charset=UTF-8")
 
 
 class _Tail:
