@@ -28,6 +28,14 @@ class json_row(FunctionElement[str]):  # noqa: N801 - named like the SQL functio
     inherit_cache = True
 
 
+class json_record(FunctionElement[str]):  # noqa: N801 - named like the SQL function that it stands for
+    """`[a, b, …]` as text, to be a column of a result: drivers written in Python take their time over each column."""
+
+    type = Text()
+    name = "json_record"
+    inherit_cache = True
+
+
 @compiles(json_rows, "sqlite")
 def _sqlite(element: json_rows, compiler: Any, **options: Any) -> str:
     return f"json_group_object({compiler.process(element.clauses, **options)})"
@@ -45,6 +53,7 @@ def _postgresql(element: json_rows, compiler: Any, **options: Any) -> str:
 
 
 @compiles(json_row)
+@compiles(json_record)
 def _row(element: json_row, compiler: Any, **options: Any) -> str:
     return f"JSON_ARRAY({compiler.process(element.clauses, **options)})"
 
@@ -52,6 +61,11 @@ def _row(element: json_row, compiler: Any, **options: Any) -> str:
 @compiles(json_row, "postgresql")
 def _postgresql_row(element: json_row, compiler: Any, **options: Any) -> str:
     return f"json_build_array({compiler.process(element.clauses, **options)})"
+
+
+@compiles(json_record, "postgresql")
+def _postgresql_record(element: json_record, compiler: Any, **options: Any) -> str:
+    return f"CAST(json_build_array({compiler.process(element.clauses, **options)}) AS TEXT)"
 
 
 def gathered(

@@ -26,18 +26,17 @@ from sqlalchemy import (
 
 from blick.db import image_filters
 from blick.db.exact import exactly
+from blick.db.hints import force, joined_as_written
 from blick.db.image_filters import Filter
 from blick.db.image_order import Place, after, deciding, marker_parameter, ordered
 from blick.db.image_visibility import EVERYTHING, Scope, Wanted, Way, visible, ways
-from blick.db.image_weights import Question, Weights, force, weigh
+from blick.db.image_weights import Question, Weights, weigh
 from blick.db.images import base_of, children_of, plausible_id, record
 from blick.db.tables import image_members, images
 from blick.model.errors import Forbidden, Invalid
 from blick.model.image import COMMUNITY, KILLED, PUBLIC, SHARED, Image
 from blick.model.image_query import ImageQuery, SortKey
 
-# A join in the written order: MariaDB does not think of the limit when it chooses one.
-_IN_THIS_ORDER = "STRAIGHT_JOIN"
 # Orders that an index of all images has; the list's usual one is that of every way's own index.
 _SORT_INDEXES = {
     "name": "blick_images_name",
@@ -107,7 +106,7 @@ def _statement(shape: _Shape) -> Select[Any]:
         found = [_limited(select(*merged.c).order_by(*ordered(shape.sort, shape.dialect, merged.c)))]
     ids = found[0].subquery("images_page")
     return (
-        select(*base_of(images), *children_of(images))
+        select(base_of(images), *children_of(images))
         .select_from(ids.join(images, images.c.id == ids.c.id))
         .order_by(*ordered(shape.sort, shape.dialect, ids.c))
     )
@@ -121,8 +120,8 @@ def _along_indexes(shape: _Shape) -> list[Select[Any]]:
             wanted = [each for each in (*_always(shape), way.condition, place.condition) if each is not None]
             selection = _keys(shape).where(*wanted)
             if way.by_membership:
-                joined = image_members.join(images, images.c.id == image_members.c.image_id)
-                selection = _in_this_order(force(selection.select_from(joined), image_members, way.index))
+                joined = joined_as_written(image_members, images, images.c.id == image_members.c.image_id)
+                selection = force(selection.select_from(joined), image_members, way.index)
             else:
                 selection = force(selection, images, _index(shape, way, is_small=number in shape.weights.small))
             found.append(_limited(selection.order_by(*ordered(place.sort, shape.dialect))))
@@ -145,8 +144,8 @@ def _from_filter(shape: _Shape, start: Filter) -> Select[Any]:
     selection = force(_keys(shape).where(start.condition(shape.dialect), *wanted), start.table, start.index)
     if start.table is not images:
         children = start.table
-        selection = selection.select_from(children.join(images, images.c.id == children.c.image_id)).distinct()
-        selection = _in_this_order(selection)
+        joined = joined_as_written(children, images, images.c.id == children.c.image_id)
+        selection = selection.select_from(joined).distinct()
     return _limited(selection.order_by(*ordered(shape.sort, shape.dialect)))
 
 
@@ -168,12 +167,6 @@ def _keys(shape: _Shape) -> Select[Any]:
 
 def _limited(selection: Select[Any]) -> Select[Any]:
     return selection.limit(bindparam("page_limit", type_=Integer))
-
-
-def _in_this_order(selection: Select[Any]) -> Select[Any]:
-    for dialect in ("mysql", "mariadb"):
-        selection = selection.prefix_with(_IN_THIS_ORDER, dialect=dialect)
-    return selection
 
 
 def _seen(image: Image, scope: Scope) -> Image:

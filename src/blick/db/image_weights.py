@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, false, func, literal_column, select, true
 
+from blick.db.hints import force
 from blick.db.image_filters import Filter
 from blick.db.image_visibility import EVERYTHING, Wanted, ways
 from blick.db.tables import images
@@ -79,12 +80,3 @@ def _counts(question: Question) -> Select[Any] | None:
 def _count(rows: Select[Any]) -> Any:
     few = rows.limit(literal_column(str(FEW + 1)))
     return select(func.count()).select_from(few.subquery()).scalar_subquery()
-
-
-def force(selection: Select[Any], table: Any, index: str | None) -> Select[Any]:
-    """Tell MariaDB and MySQL which index to take: they think of the limit too late to see what it makes cheap."""
-    if index is None:
-        return selection
-    for dialect in ("mysql", "mariadb"):
-        selection = selection.with_hint(table, f"FORCE INDEX ({index})", dialect)
-    return selection

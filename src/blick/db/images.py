@@ -32,18 +32,20 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.expression import Select
 
 from blick.db import tags, usage
-from blick.db.children import gathered, json_row
+from blick.db.children import gathered, json_record, json_row
 from blick.db.exact import exactly, exactly_one_of
 from blick.db.location_cipher import GatheredLocations, decode_locations
 from blick.db.rows import set_base
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
 from blick.model.errors import BlickError, Conflict, Forbidden, NotFound
-from blick.model.image import DELETED, Image, ImageLocation, may_become
+from blick.model.image import DELETED, SHARED, Image, ImageLocation, may_become
 from blick.model.image_input import RESERVED_PREFIX, check_property_quota
 from blick.model.image_patch import PatchPlan
 from blick.model.quota import Measure, Quota
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+_decode_base = msgspec.json.Decoder(list[Any]).decode
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -52,6 +54,8 @@ _BASE = (
     "checksum", "os_hash_algo", "os_hash_value", "min_disk", "min_ram", "protected", "os_hidden",
     "created_at", "updated_at",
 )  # fmt: skip
+# Places in it, and in Image, which has the same order.
+_VISIBILITY, _FLAGS = _BASE.index("visibility"), _BASE.index("protected")
 
 
 def children_of(outer: FromClause) -> list[ColumnElement[Any]]:
@@ -74,25 +78,28 @@ def children_of(outer: FromClause) -> list[ColumnElement[Any]]:
     ]
 
 
-def base_of(outer: FromClause) -> list[ColumnElement[Any]]:
-    """An image's own columns, of `outer`."""
-    return [outer.c[name] for name in _BASE]
+def base_of(outer: FromClause) -> ColumnElement[str]:
+    """The column with all that is an image's own, of `outer`."""
+    return json_record(*[outer.c[name] for name in _BASE]).label("base")
 
 
 def record(row: Row[Any], member_id: str | None, member_status: str | None) -> Image:
-    """The image of a row made of `base_of` and `children_of`."""
-    values = tuple(row)
-    own = dict(zip(_BASE, values, strict=False))
-    own["updated_at"] = own["updated_at"] or own["created_at"]
-    properties, tags, locations = values[len(_BASE) : len(_BASE) + 3]
-    return Image(
-        **own,
-        properties=_decode_object(properties),
-        tags=tuple(_decode_object(tags)),
-        locations=() if locations == "{}" else tuple(_locations(locations)),
-        member_id=member_id,
-        member_status=member_status,
-    )
+    """The image of a row that begins with `base_of` and `children_of`; the membership counts only if it is shared."""
+    base, properties, tags, locations = tuple(row)[:4]
+    values = _decode_base(base)
+    created_at, updated_at = values[-2:]
+    is_member = member_id is not None and values[_VISIBILITY] == SHARED
+    values[_FLAGS:] = [
+        *map(bool, values[_FLAGS:-2]),
+        datetime.fromisoformat(created_at),
+        datetime.fromisoformat(updated_at or created_at),
+        _decode_object(properties),
+        tuple(_decode_object(tags)),
+        () if locations == "{}" else tuple(_locations(locations)),
+        member_id if is_member else None,
+        member_status if is_member else None,
+    ]
+    return Image(*values)
 
 
 def _locations(text: str) -> Iterable[ImageLocation]:
@@ -117,7 +124,7 @@ def _membership() -> ColumnElement[Any]:
 
 
 _GET: Select[Any] = (
-    select(*base_of(images), *children_of(images), _membership())
+    select(base_of(images), *children_of(images), _membership())
     .where(images.c.id == bindparam("image_id"), images.c.deleted == false())
 )  # fmt: skip
 
@@ -132,7 +139,7 @@ def get(connection: Connection, image_id: str, project_id: str | None) -> Image 
     row = connection.execute(_GET, {"image_id": image_id, "project_id": project_id}).one_or_none()
     if row is None:
         return None
-    status = row[-1] if row.visibility == "shared" else None
+    status = row[-1]
     return record(row, project_id if status is not None else None, status)
 
 
