@@ -13,6 +13,7 @@ from blick.conf.settings import DatabaseSettings
 from blick.db import upgrade
 from blick.db.engine import Database, open_database
 from blick.model.errors import StartRefused
+from tests.support.databases import Databases, on_every_engine
 from tests.support.records import race
 
 # Column: type, and ! where it must have a value, # where it is (part of) the key, > what it points to, = its default.
@@ -154,3 +155,42 @@ def test_a_newer_database_is_refused(sqlite: Database) -> None:
     with pytest.raises(StartRefused, match=r"revision 9999.*newer"):
         upgrade.ensure_current(sqlite)
     assert sqlite.read_now(upgrade.current_revision) == "9999"
+
+
+@on_every_engine
+def test_first_starts_at_once(engine: str, databases: Databases, tmp_path: Path) -> None:
+    settings = DatabaseSettings(databases.untouched(engine, tmp_path), sqlite_synchronous=False)
+    opened = [open_database(settings) for _ in range(4)]
+    outcomes = race([lambda each=each: upgrade.ensure_current(each) for each in opened])  # type: ignore[misc]
+    assert sorted(outcomes, key=bool) == [False, False, False, True]
+    assert not upgrade.ensure_current(opened[0])
+    for each in opened:
+        each.close()
+
+
+@on_every_engine
+def test_a_migration_that_was_killed_is_done_anew(engine: str, databases: Databases, tmp_path: Path) -> None:
+    """MariaDB keeps what was made before the death: a version without a row, some tables, some without indexes."""
+    whole, half = (
+        open_database(DatabaseSettings(databases.untouched(engine, tmp_path), sqlite_synchronous=False))
+        for _ in range(2)
+    )
+    for each in (whole, half):
+        upgrade.ensure_current(each)
+    with half.engine.begin() as connection:
+        connection.execute(text("DELETE FROM blick_alembic_version"))
+        connection.execute(text("DROP TABLE alembic_version"))
+        connection.execute(text("DROP TABLE image_tags"))
+        connection.execute(text("DROP TABLE blick_leases"))
+        on_table = " ON images" if engine == "mariadb" else ""
+        for index in ("checksum_image_idx", "created_at_image_idx"):
+            connection.execute(text(f"DROP INDEX {index}{on_table}"))
+    assert upgrade.ensure_current(half)
+    for table in inspect(whole.engine).get_table_names():
+        assert names_of_indexes(half, table) == names_of_indexes(whole, table), table
+    for each in (whole, half):
+        each.close()
+
+
+def names_of_indexes(database: Database, table: str) -> set[str | None]:
+    return {index["name"] for index in inspect(database.engine).get_indexes(table)}

@@ -13,17 +13,19 @@ from blick.conf.settings import DatabaseSettings
 from blick.db.engine import open_database
 from blick.db.upgrade import ensure_current
 
-_SERVERS = ("mariadb", "postgresql")
-ENGINES = (
-    pytest.param("sqlite"),
-    *(pytest.param(name, marks=[pytest.mark.needs(name), pytest.mark.database_server]) for name in _SERVERS),
+SERVERS = tuple(
+    pytest.param(name, marks=[pytest.mark.needs(name), pytest.mark.database_server])
+    for name in ("mariadb", "postgresql")
 )
+"""The engines that are servers, as values of a fixture."""
+
+ENGINES = (pytest.param("sqlite"), *SERVERS)
 """Values of the fixture `engine`."""
 
 on_every_engine = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 """For a test, or a module's `pytestmark`: run it on SQLite, MariaDB and PostgreSQL."""
 
-on_every_server = pytest.mark.parametrize("engine", ENGINES[1:], indirect=True)
+on_every_server = pytest.mark.parametrize("engine", SERVERS, indirect=True)
 """The same without SQLite, which has no server that could be gone or busy."""
 
 

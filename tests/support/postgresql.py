@@ -34,7 +34,7 @@ class PostgreSQL:
         self._user = "postgres" if os.geteuid() == 0 else None
         settings = (
             f"listen_addresses={HOST}", "unix_socket_directories=", "max_connections=300",
-            "fsync=off", "full_page_writes=off", "synchronous_commit=off", *options,
+            "fsync=off", "full_page_writes=off", *options,
         )  # fmt: skip
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port)]
         self._daemon = Daemon(
