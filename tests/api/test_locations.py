@@ -305,7 +305,6 @@ class TestWithoutHashing:
     [
         {},
         {"url": 1},
-        {"url": "http://images.example/x", "more": 1},
         {"url": "http://images.example/x", "validation_data": {"os_hash_algo": "sha512"}},
         {"url": "http://images.example/x", "validation_data": {"os_hash_algo": "sha512", "os_hash_value": "x" * 128}},
         {"url": "http://images.example/x", "validation_data": {"os_hash_algo": "sha512", "os_hash_value": "00"}},

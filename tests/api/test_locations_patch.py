@@ -112,12 +112,13 @@ async def test_order_is_that_of_creation(service: Service, web: WebServer) -> No
     assert urls_of((await patch(service, image, add(third, at="99"))).json()) == [first, second, third]
 
 
-async def test_replacing_the_same_set_changes_metadata(service: Service, web: WebServer) -> None:
+async def test_replacing_the_same_set_changes_order_and_metadata(service: Service, web: WebServer) -> None:
     one, two = web.put(DATA), web.put(DATA)
     image = await active(service, web, one, two)
     asked = len(web.requests)
     shown = (await patch(service, image, put(place(two, {"x": "2"}), place(one)))).json()
-    assert shown["locations"] == [{"url": one, "metadata": {}}, {"url": two, "metadata": {"x": "2"}}]
+    assert shown["locations"] == [{"url": two, "metadata": {"x": "2"}}, {"url": one, "metadata": {}}]
+    assert (await service.show(image["id"]))["locations"] == shown["locations"]
     assert len(web.requests) == asked, "known locations need no look"
     for wrong in ([place(one)], [place(one), place(web.put(DATA))], [place(one), place(two), place(one, {"y": "1"})]):
         assert (await patch(service, image, put(*wrong))).status_code == 400
@@ -231,6 +232,14 @@ async def test_doubles(service: Service, web: WebServer) -> None:
     assert (await patch(service, image, add(url))).status_code == 400
     assert (await patch(service, image, add(url, {"a": "b"}))).status_code == 200
     assert (await patch(service, image, put(place(url), place(url)))).status_code == 400
+
+
+async def test_metadata(service: Service, web: WebServer) -> None:
+    image = await service.create()
+    for wrong in ({"n": 1}, {"n": None}, {"n": {"x": True}}, {"n": ["a", 1.5]}):
+        assert (await patch(service, image, add(web.put(DATA), wrong))).status_code == 400
+    good = {"a": "b", "c": ["d", {"e": []}]}
+    assert (await patch(service, image, add(web.put(DATA), good))).json()["locations"][0]["metadata"] == good
 
 
 async def test_another_size_is_another_image(service: Service, web: WebServer) -> None:

@@ -19,8 +19,9 @@ from blick.model.quota import Measure, Quota
 
 @dataclass(frozen=True, slots=True)
 class LocationWrites:
-    """What becomes of an image's list of locations.
+    """What becomes of an image's list of locations. Its order is that of the records' making.
 
+    `updated` get other metadata; `reordered`, if not empty, are all that stay, metadata included, in their new order.
     `first_data` are the columns that a queued image gets when its first location makes it active; None: it has to be
     active. `quota` is the most locations it may have (negative: any number). Removed ones' bytes are the caller's to
     remove until `not_before_ms`, then anybody's. `stored_bytes` is what the added ones take of the owner's `storage`.
@@ -29,6 +30,7 @@ class LocationWrites:
     added: Sequence[ImageLocation]
     removed: Sequence[ImageLocation]
     updated: Sequence[ImageLocation]
+    reordered: Sequence[ImageLocation]
     first_data: Mapping[str, Any] | None
     quota: int
     not_before_ms: int
@@ -68,7 +70,10 @@ def apply(connection: Connection, image_id: str, writes: LocationWrites, now: da
     for place in writes.removed:
         drop(connection, place, now)
     outbox.add(connection, image_id, writes.removed, writes.not_before_ms)
-    for place in writes.updated:
+    for place in writes.reordered:
+        drop(connection, place, now)
+        images.add_location(connection, image_id, place.uri, place.metadata, now)
+    for place in () if writes.reordered else writes.updated:
         metadata = msgspec.json.encode(dict(place.metadata)).decode()
         _update(connection, place, {"meta_data": metadata, "updated_at": now})
     for place in writes.added:

@@ -70,15 +70,12 @@ def scheme_of(uri: str) -> str:
 
 
 def parse(document: object) -> NewLocation:
-    """Check the decoded body of POST /v2/images/{image_id}/locations. Raises Invalid."""
+    """Check the decoded body of POST /v2/images/{image_id}/locations; what else it holds is ignored. Raises Invalid."""
     if not isinstance(document, dict):
         raise Invalid("Request body must be a JSON object.")
     url = document.get("url")
     if not isinstance(url, str) or not 0 < len(url) <= _MOST_CHARACTERS:
         raise Invalid("A location needs a url, which is a string.")
-    unknown = sorted(document.keys() - {"url", "validation_data"})
-    if unknown:
-        raise Invalid(f"Additional properties are not allowed: {unknown[0]!r:.80}.")
     refuse_unstorable(url, "The url of a location")
     return NewLocation(url, _new_validation(document.get("validation_data", {})))
 
@@ -176,7 +173,15 @@ def _other_urls() -> Invalid:
 
 
 def _given(value: Mapping[str, Any]) -> GivenLocation:
+    if not _is_plain(value["metadata"]):
+        raise Invalid("The metadata of a location holds strings, lists and objects only.")
     return GivenLocation(value["url"], dict(value["metadata"]), None, value.get("validation_data"))
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str)
 
 
 def _checked(entries: Iterable[GivenLocation], quota: int) -> tuple[GivenLocation, ...]:

@@ -76,6 +76,7 @@ async def plan(services: Services, image: Image, changes: Sequence[LocationChang
         added=[entry.as_record for entry in listed.added],
         removed=[*refused, *(entry.as_record for entry in listed.removed)],
         updated=_updated(known, listed.entries),
+        reordered=_reordered(listed.entries),
         first_data=first_data,
         quota=most,
         not_before_ms=services.now_ms() + CLAIM_MS,
@@ -127,6 +128,13 @@ async def _common_size(services: Services, image: Image, added: Sequence[GivenLo
             raise Invalid(f"Invalid location: it has {size_bytes} bytes, but the image has {common}.")
         common = size_bytes
     return common
+
+
+def _reordered(entries: Sequence[GivenLocation]) -> list[ImageLocation]:
+    """All entries with a record, where they stand in another order than their records."""
+    kept = [entry.as_record for entry in entries if entry.id is not None]
+    ids = [place.id or 0 for place in kept]
+    return kept if ids != sorted(ids) else []
 
 
 def place_of(uri: str, metadata: Mapping[str, Any]) -> ImageLocation:

@@ -20,6 +20,7 @@ def listed(*urls: str) -> LocationList:
 def test_new_location() -> None:
     assert parse({"url": "http://x"}) == NewLocation("http://x", None)
     assert parse({"url": "http://x", "validation_data": {}}) == NewLocation("http://x", None)
+    assert parse({"url": "http://x", "metadata": {}, "more": 1}) == NewLocation("http://x", None)
     given = {"os_hash_algo": "sha256", "os_hash_value": "AB" * 32}
     assert parse({"url": "rbd://x", "validation_data": given}).validation == Validation("sha256", "ab" * 32)
 
@@ -34,7 +35,6 @@ def test_new_location() -> None:
         {"url": ""},
         {"url": "x" * 5000},
         {"url": "http://x\U0001f600"},
-        {"url": "x", "metadata": {}},
         {"url": "x", "validation_data": None},
         {"url": "x", "validation_data": []},
         {"url": "x", "validation_data": {"os_hash_algo": "sha512"}},
