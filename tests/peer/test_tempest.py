@@ -5,11 +5,13 @@ tempest/later.txt are those that pass there only, each with what it waits for.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.config_file import configured_server
+from tests.support.databases import Databases
 from tests.support.keystone import Keystone
 from tests.support.tempest import Tempest, TempestRun, read_list
 from tests.support.web_server import WebServer
@@ -17,18 +19,42 @@ from tests.support.web_server import WebServer
 LISTS = Path(__file__).with_name("tempest")
 FAILURE_CHARACTERS = 20_000
 
-Options = Mapping[str, Mapping[str, object]]
+Options = Mapping[str, Mapping[str, str]]
 
-# By configuration: what Blick's file says beside the usual, and what Tempest is told about it.
-CONFIGURATIONS: Mapping[str, tuple[Options, Options]] = {
-    # Formats are not enforced: Tempest uploads random bytes in the name of every format, or leaves those tests out.
-    "single": (
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What Blick's file says beside the usual (`{folder}` is the test's), and what Tempest knows of it."""
+
+    engine: str
+    blick: Options
+    features: Mapping[str, str]
+
+
+LOCATIONS = {"show_multiple_locations": "true", "show_image_direct_url": "true"}
+STORES: Options = {
+    "DEFAULT": {**LOCATIONS, "enabled_backends": "fast:file,cheap:file,web:http"},
+    "glance_store": {"default_backend": "fast"},
+    "fast": {"filesystem_store_datadir": "{folder}/fast", "weight": "100"},
+    "cheap": {"filesystem_store_datadir": "{folder}/cheap", "weight": "50"},
+}
+
+CONFIGURATIONS: Mapping[str, Configuration] = {
+    "single": Configuration(
+        "sqlite",
         {
-            "DEFAULT": {"show_multiple_locations": "true", "show_image_direct_url": "true"},
+            "DEFAULT": LOCATIONS,
             "glance_store": {"stores": "file,http", "default_store": "file"},
+            # Tempest uploads random bytes in the name of every format, or leaves those tests out.
             "image_format": {"require_image_format_match": "false"},
         },
-        {"image-feature-enabled": {"manage_locations": "true", "image_format_enforcement": "false"}},
+        {"image_format_enforcement": "false"},
+    ),
+    "stores": Configuration("postgresql", STORES, {"store_weight_enabled": "true"}),
+    "unhashed": Configuration(
+        "mariadb",
+        {**STORES, "DEFAULT": {**STORES["DEFAULT"], "do_secure_hash": "false"}},
+        {"store_weight_enabled": "true", "do_secure_hash": "false"},
     ),
 }
 
@@ -50,31 +76,48 @@ def own_keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]
 
 
 @pytest.mark.needs("keystone", "tempest")
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_expected_tests_pass(name: str, own_keystone: Keystone, web: WebServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if it.engine == "sqlite" else pytest.mark.needs(it.engine))
+        for name, it in CONFIGURATIONS.items()
+    ],
+)
+def test_expected_tests_pass(
+    name: str, own_keystone: Keystone, web: WebServer, databases: Databases, tmp_path: Path
+) -> None:
     expected = frozenset(read_list(LISTS / f"{name}.txt"))
-    done = run_tempest(name, own_keystone, web, tmp_path, expected)
+    database_url = databases.untouched(CONFIGURATIONS[name].engine, tmp_path)
+    done = run_tempest(CONFIGURATIONS[name], own_keystone, web, database_url, tmp_path, expected)
     missing = expected - done.passed
     assert not missing, explain(missing, done)
 
 
 def run_tempest(
-    name: str, keystone: Keystone, web: WebServer, folder: Path, tests: frozenset[str] | None
+    configuration: Configuration,
+    keystone: Keystone,
+    web: WebServer,
+    database_url: str,
+    folder: Path,
+    tests: frozenset[str] | None,
 ) -> TempestRun:
     """Tempest at a Blick of that configuration; `tests` None are all of the Images API."""
-    blick_options, tempest_options = CONFIGURATIONS[name]
-    merged = {group: dict(options) for group, options in blick_options.items()}
-    merged.setdefault("DEFAULT", {})["workers"] = 2
-    identity: Options = {
+    groups: dict[str, dict[str, object]] = {
+        group: {name: value.format(folder=folder) for name, value in options.items()}
+        for group, options in configuration.blick.items()
+    }
+    groups["DEFAULT"] |= {"workers": 2}
+    groups |= {
+        "database": {"connection": database_url},
         "paste_deploy": {"flavor": "keystone"},
         "keystone_authtoken": keystone.authtoken_options(),
         "import_filtering_opts": {"allowed_hosts": "[127.0.0.1]", "allowed_ports": f"[{web.port}]"},
     }
-    with configured_server(folder / "blick", merged | identity) as server:
+    with configured_server(folder / "blick", groups) as server:
         keystone.set_image_url(server.url)
-        features = {"http_store_enabled": "true"} | tempest_options.get("image-feature-enabled", {})
-        image = {"http_image": web.put(b"an image " * 5000), "build_timeout": 60} | tempest_options.get("image", {})
-        options = {**tempest_options, "image": image, "image-feature-enabled": features}
+        features = {"http_store_enabled": "true", "manage_locations": "true"} | dict(configuration.features)
+        image = {"http_image": web.put(b"an image " * 5000), "build_timeout": 60}
+        options: Mapping[str, Mapping[str, object]] = {"image": image, "image-feature-enabled": features}
         return Tempest(folder / "tempest", keystone, options).run(tests)
 
 

@@ -61,7 +61,7 @@ class UpstreamGlance(LoopbackServer):
 
     def write_files(self) -> None:
         """Writes its configuration; `start` and `manage` do it too."""
-        for folder in (self.images_folder, self.folder / "staging"):
+        for folder in (self.images_folder, self.folder / "staging", self.folder / "locks"):
             folder.mkdir(parents=True, exist_ok=True)
         self.config_file.write_text(ini_text(self._usual_options(), self._options))
         # Without Keystone upstream's callers have no role at all, and its default rules refuse them even a list.
@@ -128,7 +128,7 @@ class UpstreamGlance(LoopbackServer):
             },
             "database": {"connection": self.database_url},
             "oslo_policy": {"policy_file": self.folder / "policy.yaml"},
-            "oslo_concurrency": {"lock_path": self.folder},
+            "oslo_concurrency": {"lock_path": self.folder / "locks"},  # one of the locks is called tasks
             **stores,
             **reserved,
             **identity,
