@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from blick.model.errors import Invalid
 
 USUAL_PORTS: Final = {"http": 80, "https": 443}
+REFUSED: Final = "URI does not pass filtering"
+"""How each refusal begins: clients look for these words, to tell a filtered URI from other trouble."""
 
 _UNUSUAL_CHARACTER = re.compile(r"[^\x21-\x7e]|\\")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -97,7 +99,7 @@ class UriFilter:
             if (named or not _is_special(_inner(address))) and not denied & {address, str(_inner(address))}
         )
         if not passed:
-            raise Invalid(f"The host {target.host} has no address that may be used.")
+            raise Invalid(f"{REFUSED}: the host {target.host} has no address that may be used.")
         return passed
 
 
@@ -125,7 +127,7 @@ def _target(parts: SplitResult, uri: str) -> Target:
 
 
 def _refused(uri: str) -> Invalid:
-    return Invalid(f"This URI does not pass the filter: {shown(uri)}")
+    return Invalid(f"{REFUSED}: {shown(uri)}")
 
 
 def _canonical(host: str) -> str | None:

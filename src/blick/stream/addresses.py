@@ -3,7 +3,7 @@
 import socket
 
 from blick.model.errors import Invalid, SourceUnavailable
-from blick.model.uri_filter import Target, UriFilter
+from blick.model.uri_filter import REFUSED, Target, UriFilter
 
 
 def resolve(target: Target) -> tuple[str, ...]:
@@ -21,5 +21,5 @@ def require_fetchable(uri_filter: UriFilter, uri: str) -> None:
     try:
         addresses = resolve(target)
     except SourceUnavailable as error:
-        raise Invalid(str(error)) from error
+        raise Invalid(f"{REFUSED}: {error}") from error
     uri_filter.screen(target, addresses)

@@ -91,6 +91,7 @@ def test_a_refusal_shows_no_secrets() -> None:
     with pytest.raises(Invalid) as refused:
         USUAL.target("http://user:secret@images.example:8080/")
     assert "secret" not in str(refused.value)
+    assert "does not pass filtering" in str(refused.value)
     assert "images.example" in str(refused.value)
 
 
