@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from blick.conf.settings import DatabaseSettings
-from blick.db import adoption, upgrade
+from blick.db import adoption, tasks, upgrade
 from blick.db.engine import Database, open_database
 from blick.db.metadata import metadata
 from blick.model.errors import StartRefused
+from blick.model.task import Task
+from tests.support.records import NOW
 
 IMAGE = (
     "INSERT INTO images (id, status, min_disk, min_ram, created_at, deleted) "
@@ -181,3 +183,19 @@ def test_tables_are_not_placed_where_they_do_not_fit(database: Database) -> None
 def test_nothing_is_placed_in_an_empty_database(database: Database) -> None:
     with pytest.raises(StartRefused, match="db sync"):
         database.write_now(adoption.place_at, None)
+
+
+@pytest.mark.parametrize("task_origin", [True, False])
+def test_tasks_tell_their_origin_whatever_the_table_has(database: Database, task_origin: bool) -> None:
+    revision = "2023_1_contract01" if task_origin else "train_contract01"
+    make_glance(database, revision, task_origin=task_origin, cache=False)
+    upgrade.ensure_current(database)
+    for number, image_id in enumerate(("one", "two")):
+        task = Task(f"t{number}", "location_import", "pending", "p1", image_id, "req-1", "u1", NOW, NOW, {"a": 1})
+        database.write_now(tasks.add, task)
+    assert database.read_now(tasks.get, "t0").image_id == "one"
+    [found] = database.read_now(tasks.of_image, "two", "p1", NOW)
+    assert (found.id, found.request_id, found.user_id, found.input) == ("t1", "req-1", "u1", {"a": 1})
+    with database.engine.connect() as connection:
+        beside = connection.execute(text("SELECT count(*) FROM blick_task_origins")).scalar()
+    assert beside == (0 if task_origin else 2)

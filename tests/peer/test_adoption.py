@@ -247,6 +247,7 @@ def test_every_release_since_train(tmp_path: Path, url: str, release: str) -> No
     assert blick.manage("db", "version").stdout == f"{release}_contract01\n"
     with blick.running() as call:
         collection = Collection({"full": call.create(b"full", name="füll", tags=["a"], p="q")})
+        assert call("GET", f"/images/{collection['full']}/tasks") == {"tasks": []}
         said = answers(call, collection)
     assert "is synced successfully" in upstream.manage("db", "sync").stdout or release == "2024_1"
     assert blick.manage("db", "check").returncode == 0

@@ -358,3 +358,14 @@ jobs = Table(
     Column("last_error", Text, nullable=True),
     Index("blick_jobs_available", "available_at_ms"),
 )
+
+# What `tasks` has columns for since Wallaby, in databases of an older Glance (blick.db.task_origins).
+task_origins = Table(
+    "blick_task_origins",
+    metadata,
+    Column("task_id", String(36), primary_key=True),
+    Column("image_id", String(36), nullable=True),
+    Column("request_id", String(64), nullable=True),
+    Column("user_id", String(64), nullable=True),
+    Index("blick_task_origins_image", "image_id"),
+)

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, false, insert, or_, select, update
 
 from blick.db.tables import task_info, tasks
+from blick.db.task_origins import insert_task, with_origin
 from blick.model.task import STATUS, Task
 
 _COLUMNS = (
@@ -17,21 +18,22 @@ _COLUMNS = (
 
 def add(connection: Connection, task: Task) -> None:
     """Store a new task."""
-    connection.execute(insert(tasks), {name: getattr(task, name) for name in _COLUMNS} | {"deleted": False})
+    insert_task(connection, {name: getattr(task, name) for name in _COLUMNS} | {"deleted": False})
     texts = {"task_id": task.id, "input": _text(task.input), "result": _text(task.result), "message": task.message}
     connection.execute(insert(task_info), texts)
 
 
 def get(connection: Connection, task_id: str) -> Task | None:
     """The task, expired or not; None if there is none."""
-    row = connection.execute(_selected().where(tasks.c.id == task_id)).one_or_none()
+    row = connection.execute(_selected(connection).where(tasks.c.id == task_id)).one_or_none()
     return None if row is None else _task(row)
 
 
 def of_image(connection: Connection, image_id: str, owner: str | None, now: datetime) -> list[Task]:
     """The tasks that worked on the image and have not expired, oldest first; None as owner: everybody's."""
-    wanted = _selected().where(
-        tasks.c.image_id == image_id, or_(tasks.c.expires_at.is_(None), tasks.c.expires_at > now)
+    _, origin = with_origin(connection)
+    wanted = _selected(connection).where(
+        origin["image_id"] == image_id, or_(tasks.c.expires_at.is_(None), tasks.c.expires_at > now)
     )
     if owner is not None:
         wanted = wanted.where(tasks.c.owner == owner)
@@ -77,10 +79,12 @@ def touch(connection: Connection, task_id: str, now: datetime) -> None:
     connection.execute(update(tasks).where(tasks.c.id == task_id).values(updated_at=now))
 
 
-def _selected() -> Select[Any]:
-    columns = [tasks.c[name] for name in _COLUMNS]
+def _selected(connection: Connection) -> Select[Any]:
+    source, origin = with_origin(connection)
+    columns = [origin[name] if name in origin else tasks.c[name] for name in _COLUMNS]
     texts = [task_info.c.input, task_info.c.result, task_info.c.message]
-    return select(*columns, *texts).select_from(tasks.outerjoin(task_info)).where(tasks.c.deleted == false())
+    joined = source.outerjoin(task_info, task_info.c.task_id == tasks.c.id)
+    return select(*columns, *texts).select_from(joined).where(tasks.c.deleted == false())
 
 
 def _task(row: Row[Any]) -> Task:
