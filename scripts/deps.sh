@@ -33,6 +33,17 @@ missing_packages() {
   done
 }
 
+# The package manager starts what it installs, unless this file forbids it. A database on this machine that nobody asked
+# for is not ours to leave behind. "$@" is what makes the rest of a command root's.
+keep_services_stopped() {
+  local policy=/usr/sbin/policy-rc.d
+  [ -e "$policy" ] && return 0
+  # shellcheck disable=SC2064  # the command is to be written down now
+  trap "$(printf '%q ' "$@" rm -f "$policy")" EXIT
+  printf '#!/bin/sh\nexit 101\n' | "$@" tee "$policy" >/dev/null
+  "$@" chmod 755 "$policy"
+}
+
 install_debian_packages() {
   local missing=() as_root=()
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -53,6 +64,7 @@ install_debian_packages() {
     as_root=(sudo -n)
   fi
   say "installing Debian packages: ${missing[*]}"
+  keep_services_stopped "${as_root[@]}"
   apt_install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 \
       --no-install-recommends install "${missing[@]}" >/dev/null </dev/null
