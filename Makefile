@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Real parts that a test run insists on; empty: what is missing is skipped and listed at the end.
 REQUIRE ?=
-PYTEST := $(BIN)/python -m pytest $(if $(REQUIRE),--require $(REQUIRE))
+# Processes that tests run in; each starts the real parts that it needs. 0: in this one, to debug.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(REQUIRE),--require $(REQUIRE))
 
 .DEFAULT_GOAL := help
 
@@ -37,7 +39,7 @@ check: $(READY) ## Format, lint, types, imports and the fast tests, in under a m
 
 .PHONY: databases
 databases: $(READY) ## Run the tests that work on MariaDB and PostgreSQL (make check leaves them out)
-	$(PYTEST) -q -n 2 -m database_server
+	$(PYTEST) -q -m database_server
 
 .PHONY: format
 format: $(READY) ## Format the code

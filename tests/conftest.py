@@ -3,6 +3,7 @@
 `--require` names real parts whose absence fails a run instead of skipping tests. See tests/support/parts.py.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ settings.load_profile("any-pace")
 REQUIRED = pytest.StashKey[frozenset[str]]()
 MISSING = pytest.StashKey[dict[str, str | None]]()
 """What each probe said, so that a part is looked for once a run."""
-SKIPPED = pytest.StashKey[dict[str, int]]()
+WANTING = re.compile(r"needs ([\w-]+): (.*)", re.DOTALL)
+"""How a skip says which part is missing, and why; read back from the reports, which come from several processes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,7 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     config.stash[REQUIRED] = frozenset(PARTS) if "all" in named else frozenset(named)
     config.stash[MISSING] = {}
-    config.stash[SKIPPED] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,17 +77,19 @@ def _demand(config: pytest.Config, name: str) -> None:
         return
     if name in config.stash[REQUIRED]:
         pytest.fail(f"{name} is required, but there is {reason}", pytrace=False)
-    config.stash[SKIPPED][name] = config.stash[SKIPPED].get(name, 0) + 1
     pytest.skip(f"needs {name}: {reason}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = config.stash[SKIPPED]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        if found := WANTING.search(str(report.longrepr)):
+            skipped.setdefault(found[1], []).append(found[2].rstrip("')"))
     if not skipped:
         return
     terminalreporter.section("missing parts (make deps)", yellow=True)
-    for name, tests in sorted(skipped.items()):
-        terminalreporter.line(f"{name}: {tests} test(s) skipped, {config.stash[MISSING][name]} — {PARTS[name].what}")
+    for name, reasons in sorted(skipped.items()):
+        terminalreporter.line(f"{name}: {len(reasons)} test(s) skipped, {reasons[0]} — {PARTS[name].what}")
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,9 @@ def run_pytest(folder: Path, *arguments: str, tests: str = TESTS) -> tuple[int, 
     return done.returncode, done.stdout + done.stderr
 
 
-def test_missing_part_skips_its_test_and_is_listed_at_the_end(tmp_path: Path) -> None:
-    code, said = run_pytest(tmp_path)
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_missing_part_skips_its_test_and_is_listed_at_the_end(tmp_path: Path, processes: str) -> None:
+    code, said = run_pytest(tmp_path, "-n", processes)
     assert code == 0
     assert "1 passed, 1 skipped" in said
     assert "gone: 1 test(s) skipped, no thing — a thing that is nowhere" in said
