@@ -47,7 +47,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick" for a short run)
+bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; BENCH="--database mariadb": lists there)
 	$(BIN)/python -m tests.bench $(BENCH)
 
 .PHONY: deps

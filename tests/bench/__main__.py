@@ -29,6 +29,8 @@ ROUNDS = 3
 DATABASE_ROUNDS = 3
 KIB_PER_GIB = 1024 * 1024
 FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
+ON_DATABASES = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
+`--million` lists of a million images as well; `--only list,get` some of it; `--markdown FILE` keeps the tables."""
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
 SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
 whole process tree; during downloads the client has one processor and the server the others. The targets of the
@@ -195,6 +197,7 @@ def _markdown(title: str, metrics: list[Metric], results: Results) -> str:
     medians = results.medians()
     parts = [
         "# Benchmarks",
+        ON_DATABASES,
         f"The last full run of `make bench`: {title}.",
         "\n".join(f"- {line}" for line in _machine()),
         METHOD,

@@ -38,10 +38,11 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """`images` live ones; a tenth as many deleted ones lie beside them."""
+    """`images` live ones; a tenth as many deleted ones lie beside them. `public` of them are."""
 
     images: int
     cast: Cast = Cast()
+    public: int = PUBLIC_IMAGES
 
     def rows(self) -> Iterator[tuple[str, list[Row]]]:
         """(table, rows) image by image, in the order of the ids: engines load that fastest."""
@@ -84,8 +85,8 @@ class Catalogue:
 
     def _access(self, number: int, chance: int, *, deleted: bool) -> tuple[str, str]:
         """Owner and visibility."""
-        if not deleted and _is_chosen(number, PUBLIC_IMAGES, self.images, 0):
-            return f"{1:032x}", "public"
+        if not deleted and _is_chosen(number, self.public, self.images, 0):
+            return f"{2 + chance % (PROJECTS - 2):032x}", "public"
         if not deleted and self._is_for_member(number):
             return f"{2 + chance % (PROJECTS - 2):032x}", "shared"
         for shift, project in enumerate((self.cast.ordinary, self.cast.member)):

@@ -11,11 +11,8 @@ from pathlib import Path
 from tests.bench import report
 from tests.bench.cloud import Cloud, cloud
 from tests.bench.database_metrics import (
-    HUGE,
     HUGE_METRICS,
-    LARGE,
     METRICS,
-    SMALL,
     DatabaseMetric,
     fill,
     measure,
@@ -49,7 +46,7 @@ class Plan:
         """In the order of the catalogues that they need."""
         known = [*METRICS, *(HUGE_METRICS if self.million else ())]
         wanted = [metric for metric in known if not self.only or metric.name.removesuffix("-huge") in self.only]
-        return sorted(wanted, key=lambda metric: (SMALL, LARGE, HUGE).index(metric.images))
+        return sorted(wanted, key=lambda metric: (metric.images, metric.public))
 
 
 def run(plan: Plan) -> dict[str, Results]:
@@ -73,11 +70,11 @@ def _measure_all(plan: Plan, running: Cloud, results: Results, database: str) ->
     held = None
     for metric in plan.metrics():
         subjects = [subject for subject in metric.subjects if subject in running.services]
-        if metric.images != held:
-            held = metric.images
+        if (metric.images, metric.public) != held:
+            held = metric.images, metric.public
             for subject in subjects:
-                _say(f"filling {subject}'s database with {held:,} images")
-                fill(running.services[subject], running, held)
+                _say(f"filling {subject}'s database with {metric.images:,} images, {metric.public:,} of them public")
+                fill(running.services[subject], running, metric)
         try:
             for number in range(plan.rounds):
                 for subject in subjects:
