@@ -123,7 +123,11 @@ def _along_indexes(shape: _Shape) -> list[Select[Any]]:
                 joined = joined_as_written(image_members, images, images.c.id == image_members.c.image_id)
                 selection = force(selection.select_from(joined), image_members, way.index)
             else:
-                selection = force(selection, images, _index(shape, way, is_small=number in shape.weights.small))
+                is_small = number in shape.weights.small
+                selection = force(selection, images, _index(shape, way, is_small=is_small))
+                if is_small:
+                    found.append(_first(shape, selection))
+                    continue
             found.append(_limited(selection.order_by(*ordered(place.sort, shape.dialect))))
     return found or [_limited(_keys(shape).where(false()))]
 
@@ -146,7 +150,16 @@ def _from_filter(shape: _Shape, start: Filter) -> Select[Any]:
         children = start.table
         joined = joined_as_written(children, images, images.c.id == children.c.image_id)
         selection = selection.select_from(joined).distinct()
-    return _limited(selection.order_by(*ordered(shape.sort, shape.dialect)))
+    return _first(shape, selection)
+
+
+def _first(shape: _Shape, few: Select[Any]) -> Select[Any]:
+    """The first rows, in order, of a selection that is known to find few: all of them are read and sorted."""
+    if shape.dialect != "postgresql":
+        return _limited(few.order_by(*ordered(shape.sort, shape.dialect)))
+    # It would rather walk along an index of the order where its statistics say that there are many.
+    fenced = few.offset(literal_column("0")).subquery()
+    return _limited(select(*fenced.c).order_by(*ordered(shape.sort, shape.dialect, fenced.c)))
 
 
 def _always(shape: _Shape, besides: Filter | None = None) -> list[ColumnElement[bool]]:
