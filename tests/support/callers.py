@@ -35,7 +35,7 @@ class HeaderIdentity:
     """Believes what the headers say."""
 
     async def authenticate(self, request: IdentityRequest) -> RequestContext:
-        given = {name.decode(): value.decode() for name, value in request.headers}
+        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         if "x-user-id" not in given:
             raise Unauthenticated("The request you have made requires authentication.")
         return RequestContext(
