@@ -272,8 +272,9 @@ async def test_tags(service: Service, client: RawClient, tag: str) -> None:
     found = (await service.show(image["id"]))["tags"]
     assert found == ([tag] if answer.status == 204 else [])
     if answer.status == 204:
-        listed = await client.ask_well("owner", "GET", b"/v2/images?tag=" + encoded(tag))
-        assert (image["id"] in [each["id"] for each in listed.json()["images"]]) == (tag == tag.strip())
+        if tag == tag.strip():  # a filter is trimmed
+            listed = await client.ask_well("owner", "GET", b"/v2/images?tag=" + encoded(tag))
+            assert image["id"] in [each["id"] for each in listed.json()["images"]]
         assert (await client.ask_well("owner", "DELETE", target)).status == 204
         assert (await service.show(image["id"]))["tags"] == []
 

@@ -28,6 +28,10 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,40}")
 _MONTH = re.compile(r"\d{4}(-\d{2})?")
 _OPERATOR_LIKE = re.compile(r"[A-Za-z]+:")
 _BIGINT_MAX: Final = 2**63 - 1
+# What an image can have by the usual quotas, 128 tags and 128 properties, can be asked for at once. Engines give up
+# beyond some hundreds of conditions, and beyond 65,535 values.
+MOST_FILTERS: Final = 300
+MOST_VALUES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ def _with_filters(query: ImageQuery, filters: Mapping[str, str]) -> ImageQuery:
             properties.append((name, value))
         else:
             comparisons.append(_storable(reader(name, value)))
+    if len(query.tags) + len(properties) + len(comparisons) > MOST_FILTERS:
+        raise Invalid(f"The query has too many filters; at most {MOST_FILTERS} are possible.")
     texts = [*query.tags, *itertools.chain.from_iterable(properties)]
     return replace(
         query,
@@ -234,6 +240,8 @@ def _split_list(column: str, text: str) -> tuple[str, ...]:
         if not comma:
             break
         position = match.end()
+    if len(items) > MOST_VALUES:
+        raise Invalid(f"The filter {column} names too many values; at most {MOST_VALUES} are possible.")
     return tuple(dict.fromkeys(items))
 
 
