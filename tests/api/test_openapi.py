@@ -1,14 +1,18 @@
 """The OpenAPI document: valid, complete, and true of the answers that this service gives."""
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
+import httpx
 import jsonschema
 import pytest
 import schemathesis
 from jsonschema import Draft202012Validator
 
+from blick.http.app import App
 from blick.http.routes import ROUTES
+from tests.support.callers import HeaderIdentity
 from tests.support.service import OCTETS, PATCH_2_1, Service
 
 PATHS = {f"/v2{route.path}" for route in ROUTES}
@@ -45,6 +49,29 @@ async def test_it_names_every_route_and_where_the_service_is(service: Service) -
     assert found["servers"] == [{"url": "http://images.test"}]
     names = [each["operationId"] for path in found["paths"].values() for each in path.values() if "operationId" in each]
     assert len(set(names)) == len(names)
+
+
+async def test_what_was_made_leads_to_what_can_be_done_with_it(service: Service) -> None:
+    paths = (await document(service))["paths"]
+    operations = {each["operationId"] for path in paths.values() for each in path.values() if "operationId" in each}
+    of_image = paths["/v2/images"]["post"]["responses"]["201"]["links"]
+    of_member = paths["/v2/images/{image_id}/members"]["post"]["responses"]["200"]["links"]
+    assert {"patch_images_image_id", "put_images_image_id_file", "post_images_image_id_members"} <= of_image.keys()
+    assert of_member.keys() == {f"{each}_images_image_id_members_member_id" for each in ("get", "put", "delete")}
+    assert {link["operationId"] for link in (*of_image.values(), *of_member.values())} <= operations
+
+
+@pytest.mark.parametrize(("kind", "security"), [("none", []), ("keystone", [{"token": []}])])
+async def test_it_asks_for_a_token_where_the_service_does(
+    service: Service, kind: Literal["none", "keystone"], security: list[Any]
+) -> None:
+    # How the callers of these tests are known is not what this service is configured for.
+    settings = service.services.settings
+    identity = replace(settings.identity, kind=kind)
+    configured = replace(service.services, settings=replace(settings, identity=identity))
+    app = App(configured, HeaderIdentity(), {})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://images.test") as client:
+        assert (await client.get("/openapi.json")).json()["security"] == security
 
 
 async def test_every_shape_is_there_and_used(service: Service) -> None:

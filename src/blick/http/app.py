@@ -183,7 +183,12 @@ class App:
     def _openapi(self, scope: Scope) -> Response:
         if scope["method"] not in ("GET", "HEAD"):
             return errors.answer(405, "", "", {"allow": "GET, HEAD"}, generic="This document can only be read.")
-        document = openapi_document(self._services.image_schema, self._base_url(scope), package_version("blick"))
+        document = openapi_document(
+            self._services.image_schema,
+            self._base_url(scope),
+            package_version("blick"),
+            asks_for_tokens=self._services.settings.identity.kind != "none",
+        )
         return json_response(document)
 
 

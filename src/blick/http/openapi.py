@@ -16,6 +16,7 @@ _SENT_WITH_DATA: tuple[Shape, ...] = (
     {"name": "X-Image-Meta-Store", "in": "header", "schema": _TEXT},
 )
 _ASKED_WITH_DATA: tuple[Shape, ...] = ({"name": "Range", "in": "header", "schema": _TEXT},)
+_OF_A_MEMBER: Shape = {"image_id": "$response.body#/image_id", "member_id": "$response.body#/member_id"}
 _REQUEST_ID: Shape = {"description": "Names the request in logs", "schema": _TEXT}
 _DATA_HEADERS: Mapping[str, Shape] = {
     "Content-MD5": {"description": "MD5 of the whole image, hexadecimal", "schema": _TEXT},
@@ -24,8 +25,11 @@ _DATA_HEADERS: Mapping[str, Shape] = {
 }
 
 
-def openapi_document(schema: ImageSchema, base_url: str, version: str) -> dict[str, Any]:
-    """The whole document, ready to be written as JSON. `base_url` has no trailing slash."""
+def openapi_document(schema: ImageSchema, base_url: str, version: str, *, asks_for_tokens: bool) -> dict[str, Any]:
+    """The whole document, ready to be written as JSON. `base_url` has no trailing slash.
+
+    `asks_for_tokens`: does a call need one, or is anybody served?
+    """
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths[f"/v2{route.path}"] = {
@@ -35,7 +39,7 @@ def openapi_document(schema: ImageSchema, base_url: str, version: str) -> dict[s
         "openapi": "3.1.0",
         "info": {"title": "Blick", "summary": "Images API v2", "version": version},
         "servers": [{"url": base_url}],
-        "security": [{_TOKEN: []}],
+        "security": [{_TOKEN: []}] if asks_for_tokens else [],
         "paths": {**_UNVERSIONED, **paths},
         "components": {
             "schemas": components(schema),
@@ -76,7 +80,7 @@ def _responses(call: Call) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status in call.answers:
         if status < 400:
-            responses[str(status)] = _success(call, status)
+            responses[str(status)] = _success(call, status) | _links(call)
     responses["4XX"] = {"$ref": "#/components/responses/refusal"}
     responses["503"] = {"$ref": "#/components/responses/refusal"}
     return responses
@@ -95,6 +99,22 @@ def _success(call: Call, status: int) -> dict[str, Any]:
     if status == 201:
         headers["Location"] = {"description": "Where it is", "schema": _TEXT}
     return {"description": "As asked", "headers": headers, "content": media_types(call.gives)}
+
+
+def _links(call: Call) -> dict[str, Any]:
+    """What can be done with what this call has made, and with what else it answers of it."""
+    noun = {"new_image": "image", "new_member": "member"}.get(call.sends or "")
+    if noun is None:
+        return {}
+    known = {"image": {"image_id": "$response.body#/id"}, "member": _OF_A_MEMBER}[noun]
+    return {
+        "links": {
+            _name(method, route.path): {"operationId": _name(method, route.path), "parameters": known}
+            for route in ROUTES
+            for method in route.calls
+            if set(_PLACEHOLDER.findall(route.path)) == known.keys()
+        }
+    }
 
 
 def _refusal() -> dict[str, Any]:
@@ -119,7 +139,13 @@ _UNVERSIONED: Mapping[str, Any] = {
     "/": _for_everyone("Which versions there are", "300", _VERSIONS),
     "/versions": _for_everyone("Which versions there are", "200", _VERSIONS),
     "/healthcheck": _for_everyone(
-        "Whether the service is to be asked at all", "200", {"text/plain": {"schema": _TEXT}}
+        "Whether the service is to be asked at all",
+        "200",
+        {
+            "text/plain": {"schema": _TEXT},
+            "text/html": {"schema": _TEXT},
+            "application/json": {"schema": {"type": "object"}},
+        },
     ),
     "/openapi.json": _for_everyone("This document", "200", {"application/json": {"schema": {"type": "object"}}}),
 }

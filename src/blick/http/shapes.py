@@ -13,6 +13,8 @@ Shape = Mapping[str, Any]
 
 OCTETS: Final = "application/octet-stream"
 _TEXT: Shape = {"type": "string"}
+# Existing databases have no place for characters that take four bytes in UTF-8, and none for NUL.
+_STORABLE: Shape = {"type": "string", "pattern": "^[\\u0001-\\ud7ff\\ue000-\\uffff]*$"}
 _MOMENT: Shape = {"type": "string", "format": "date-time"}
 _PATCHED: Final = "JSON Patch, as the field's own media types restrict it"
 
@@ -41,11 +43,11 @@ def components(schema: ImageSchema) -> dict[str, Shape]:
             schema=_TEXT,
         ),
         "members": _object(members=_list("member"), schema=_TEXT),
-        "new_member": _object(member={"type": "string", "minLength": 1, "maxLength": 255}),
+        "new_member": _object(member={**_STORABLE, "minLength": 1, "maxLength": 255}),
         "member_status": _object(status={"enum": list(MEMBER_STATUSES)}),
         "new_location": {
             "type": "object",
-            "properties": {"url": {"type": "string", "maxLength": 255}, "validation_data": {"type": "object"}},
+            "properties": {"url": {**_STORABLE, "minLength": 1}, "validation_data": {"type": "object"}},
             "required": ["url"],
         },
         "location": _object(url=_TEXT, metadata={"type": "object"}),
@@ -114,7 +116,7 @@ def _new_image(described: Mapping[str, Any]) -> Shape:
         if not each.get("readOnly") and name not in ("locations", "direct_url")
     }
     required = {"required": list(described["required"])} if described.get("required") else {}
-    return {"type": "object", "properties": writable, "additionalProperties": _TEXT, **required}
+    return {"type": "object", "properties": writable, "additionalProperties": _STORABLE, **required}
 
 
 def _change() -> Shape:
