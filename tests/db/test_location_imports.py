@@ -120,7 +120,7 @@ def test_failure_of_an_active_image(database: Database) -> None:
 @pytest.mark.parametrize("step", ["add", "succeed", "fail"])
 def test_a_deleted_image_ends_it(database: Database, step: str) -> None:
     wanted, job = begun(database) if step == "add" else added(database)
-    assert database.write_now(images.delete_image, wanted.image_id, NOW)
+    assert database.write_now(images.delete_image, wanted.image_id, NOW) is not None
     if step == "add":
         assert not database.write_now(location_imports.add, job, wanted, addition(), MOMENT)
     elif step == "succeed":
