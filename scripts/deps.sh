@@ -19,10 +19,14 @@ packages=(
   mariadb-server    # mariadb: run by the tests themselves, in folders of their own
   postgresql        # postgresql: likewise
   memcached         # memcached: likewise
+  gcc               # upstream: uWSGI comes as source
+  libc6-dev         # upstream: likewise
 )
 
-# A Debian Python comes without the module that fills a virtual environment with pip.
+# A Debian Python comes without the module that fills a virtual environment with pip, and without its headers.
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+"${PYTHON:-python3}" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+  packages+=(python3-dev)
 
 say() { echo "deps: $*"; }
 
