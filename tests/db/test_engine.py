@@ -138,7 +138,7 @@ def test_idle_connections_that_died_are_nobodys_trouble(database: Database) -> N
         others = (
             "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
             if mysql
-            else "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            else "SELECT pid FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
         )
         for number in connection.execute(text(others)).scalars().all():
             connection.execute(text(f"KILL {number}" if mysql else f"SELECT pg_terminate_backend({number})"))

@@ -86,7 +86,11 @@ def empty(url: str) -> None:
 
 def _throw_others_out(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        others = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        # Not the server's own processes, which look after its tables.
+        others = text(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+            "AND pid <> pg_backend_pid()"
+        )
         end = "SELECT pg_terminate_backend({})"
     else:
         others = text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
