@@ -26,7 +26,7 @@ from tests.support import environments
 
 ALL_SERVERS = ("upstream", "blick", "nginx")
 ROUNDS = 3
-DATABASE_ROUNDS = 3
+DATABASE_ROUNDS = 2
 KIB_PER_GIB = 1024 * 1024
 FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
 ON_DATABASES = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
@@ -70,7 +70,7 @@ def _on_databases(options: argparse.Namespace) -> int:
         services=[name for name in options.servers if name != "nginx"],
         only=options.only or (),
         rounds=options.rounds or (1 if options.quick else DATABASE_ROUNDS),
-        limit_s=1.0 if options.quick else 3.0,
+        limit_s=1.0 if options.quick else 2.0,
         million=options.million,
         folder=folder,
     )
