@@ -160,7 +160,7 @@ class TestHashing:
         with working(service):
             await asyncio.to_thread(web.waiting.wait)
             shown = await service.show(image["id"])
-            assert (shown["status"], hashes_of(shown)) == ("active", (None, None, None))
+            assert (shown["status"], hashes_of(shown)) == ("active", (None, "sha512", None))
             assert LOCK in shown
             path = f"/v2/images/{image['id']}"
             assert (await service.call("owner", "POST", f"{path}/actions/deactivate")).status_code == 204
@@ -460,7 +460,7 @@ class TestLock:
                     break
                 await asyncio.sleep(0.02)
         shown = await service.show(image["id"])
-        assert hashes_of(shown) == (None, None, None)
+        assert hashes_of(shown) == (None, "sha512", None)
         assert LOCK in shown
         assert count(service, jobs) == 1
 

@@ -118,7 +118,16 @@ def fail(
         queued = images.set_status(connection, wanted.image_id, (IMPORTING,), QUEUED, moment.now, cleared)
         if queued and not keeps_location:
             images.drop_locations(connection, wanted.image_id, moment.now)
+        if not queued:
+            _forget_algorithm(connection, wanted, moment)
     _end_badly(connection, job, wanted, message, moment)
+
+
+def _forget_algorithm(connection: Connection, wanted: LocationImport, moment: Moment) -> None:
+    """Of an image that stays active, but whose hash did not come."""
+    image = images.get(connection, wanted.image_id, None)
+    if image is not None and image.os_hash_value is None:
+        rows.set_base(connection, wanted.image_id, {"os_hash_algo": None}, moment.now, (ACTIVE, DEACTIVATED))
 
 
 def give_up(connection: Connection, job: Job, wanted: LocationImport, moment: Moment) -> None:

@@ -80,6 +80,9 @@ async def _addition(services: Services, image: Image, wanted: LocationImport) ->
     hashes = services.settings.imports.do_secure_hash
     if not hashes:
         values |= wanted.validation_data
+    elif wanted.os_hash_algo is None:
+        # Clients see by this that the hash of an image that is active already is on its way.
+        values["os_hash_algo"] = _algorithm(services, wanted, image)
     return Addition(
         metadata=metadata,
         status=IMPORTING if hashes and wanted.os_hash_value is not None else ACTIVE,
@@ -116,7 +119,7 @@ async def _digests(services: Services, wanted: LocationImport, image: Image, loc
 
     Raises StoreError, or Invalid if the data is not as long as was announced.
     """
-    algorithm = wanted.os_hash_algo or image.os_hash_algo or services.settings.api.hashing_algorithm
+    algorithm = _algorithm(services, wanted, image)
     tries = max(1, services.settings.imports.http_retries)
     for attempt in range(1, tries + 1):
         try:
@@ -129,6 +132,10 @@ async def _digests(services: Services, wanted: LocationImport, image: Image, loc
             _log.info("reading the location of image %s again: %s", image.id, error)
         await asyncio.sleep(_FIRST_RETRY_S * 2 ** (attempt - 1))
     raise AssertionError("unreachable")
+
+
+def _algorithm(services: Services, wanted: LocationImport, image: Image) -> str:
+    return wanted.os_hash_algo or image.os_hash_algo or services.settings.api.hashing_algorithm
 
 
 async def _read_once(
