@@ -51,6 +51,55 @@ def test_paths_are_distinct() -> None:
     assert len({route.path for route in ROUTES}) == len(ROUTES)
 
 
+def filled(path: str) -> str:
+    """The route's path with something for each placeholder: nothing that exists."""
+    return re.sub(r"\{\w+\}", "x", path)
+
+
+async def test_a_body_is_refused_where_none_belongs(service: Service) -> None:
+    """Before anything is looked up; elsewhere a body is read, or passed over, and is not what is complained about."""
+    for (method, path), call in CALLS.items():
+        answer = await service.call("admin", method, filled(path), content=b"{}")
+        refused = answer.status_code == 400 and "A body is not expected" in answer.text
+        assert refused != call.takes_body, (method, path)
+
+
+async def test_every_call_wants_to_know_who_calls(service: Service) -> None:
+    for method, path in CALLS:
+        answer = await service.call("anonymous", method, filled(path), content=b"{}" if method == "POST" else None)
+        assert answer.status_code == 401, (method, path)
+        assert answer.headers["www-authenticate"] == 'Keystone uri="http://images.test"'
+        assert "x-openstack-request-id" not in answer.headers
+
+
+async def test_other_methods(service: Service) -> None:
+    for route in ROUTES:
+        path = filled(f"/v2{route.path}")
+        for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "INVENTED"} - route.calls.keys():
+            answer = await service.call("admin", method, path)
+            if route.is_known_to_others:
+                assert (answer.status_code, answer.headers["allow"]) == (405, ", ".join(route.calls)), (method, path)
+            else:
+                unknown = method in ("TRACE", "INVENTED")
+                assert answer.status_code == (501 if unknown else 404), (method, path)
+            assert (await service.call("anonymous", method, path)).status_code == 401
+
+
+async def test_what_is_not_there(service: Service) -> None:
+    """A well-formed request about an image that does not exist is answered with 404, by every call about an image."""
+    bodies: dict[tuple[str, str], dict[str, Any]] = {
+        ("PATCH", "/v2/images/{image_id}"): {"headers": PATCH_2_1, "json": []},
+        ("PUT", "/v2/images/{image_id}/file"): {"headers": OCTETS, "content": b"x"},
+        ("POST", "/v2/images/{image_id}/members"): {"json": {"member": "p2"}},
+        ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"json": {"status": "accepted"}},
+        ("POST", "/v2/images/{image_id}/locations"): {"json": {"url": "https://images.test/x"}},
+    }
+    for (method, path), call in CALLS.items():
+        if "{image_id}" in path and 400 not in call.answers:  # what is refused to everybody is refused there, too
+            answer = await service.call("admin", method, filled(path), **bodies.get((method, path), {}))
+            assert answer.status_code == 404, (method, path, answer.text)
+
+
 @dataclass(frozen=True)
 class Request:
     """A request that an administrator may make, and that asks the rule in question."""

@@ -174,6 +174,8 @@ async def change(
     await _require_planned(services, context, image, plan)
     if plan.tags is not None:
         check_tag_quota(len(plan.tags), services.settings.quotas.image_tag_quota)
+    # Whatever the image has by then, these do not fit; told before thousands of them are written and taken back.
+    check_property_quota(len(plan.created), services.settings.quotas.image_property_quota)
     limits = images.ChangeLimits(
         services.settings.quotas.image_property_quota,
         (QUEUED, IMPORTING) if plan.base.keys() & {"disk_format", "container_format"} else (),
