@@ -14,11 +14,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from blick.boot import job_worker
 from blick.conf.settings import ImportSettings, QuotaSettings, Settings
 from blick.db import tasks as db_tasks
 from blick.db.tables import image_locations, jobs, location_deletes, tasks
 from blick.ops import cleanup
+from blick.worker import job_worker
 from tests.support.server import free_port
 from tests.support.service import OCTETS, Service
 from tests.support.web_server import WebServer, web_server

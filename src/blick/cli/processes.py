@@ -14,6 +14,7 @@ from blick import boot
 from blick.conf.settings import Settings
 from blick.http.server.protocol import protocol_class
 from blick.model.errors import StartRefused
+from blick.worker import WorkerApp
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Supervisor(Multiprocess):
 def _config(settings: Settings, reread: Reread | None = None) -> Config:
     server = settings.server
     return Config(
-        boot.WorkerApp(settings, reread),
+        WorkerApp(settings, reread),
         http=protocol_class(boot.protocol_limits(settings)),
         ws="none",
         loop="uvloop",

@@ -1,0 +1,187 @@
+"""The life of one worker process: the application that the server runs, its housekeeping, its reloads and its end."""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from blick.boot import Running, start
+from blick.conf.log import set_up_logging
+from blick.conf.settings import Settings
+from blick.http.app import CALLER
+from blick.jobs.queue import JobQueue
+from blick.jobs.worker import Handler, Worker
+from blick.model.errors import ServiceUnavailable, StartRefused
+from blick.model.task import LOCATION_IMPORT
+from blick.ops import cleanup, location_import
+from blick.ops.services import Services, is_dead
+from blick.stream.hop import hop
+
+_log = logging.getLogger(__name__)
+
+# How long cancelled requests may take to clean up behind themselves when the service stops.
+LAST_WORDS_S = 10
+KEY_CHECK_S = 3600.0
+_M_ARENA_MAX = -8  # from malloc.h
+
+
+class WorkerApp:
+    """The ASGI application that the server runs: life cycle here, requests in `App`. One per worker process.
+
+    Picklable before it runs, because worker processes are spawned. `reread` gives the settings as they are now, for a
+    process that reloads itself on SIGHUP; None where others decide about its life.
+    """
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._serving: _Serving | None = None
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the life cycle's two messages."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and self._serving is not None:
+            await self._serving.answer(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        _hold_one_heap()
+        set_up_logging(self._settings.log, current_context=CALLER.get)
+        _end_with_parent()
+        try:
+            self._serving = _Serving(start(self._settings))
+        except StartRefused as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        if self._reread is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._do, self._reload)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        # Requests that the server has cancelled are still giving back what they held.
+        await self._serving.end(LAST_WORDS_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS_S)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.get_running_loop().create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        """Serve with the settings of now; what is under way ends with those that it began with."""
+        assert self._reread is not None
+        assert self._serving is not None
+        async with self._reloading:
+            try:
+                settings = await hop(None, self._reread)
+                running = start(settings, self._serving.running.services)
+            except StartRefused as error:
+                _log.error("not reloaded: %s", error)
+                return
+            set_up_logging(settings.log, current_context=CALLER.get)
+            before, self._serving = self._serving, _Serving(running)
+            self._do(before.end)
+        _log.info("reloaded; address, certificate and connection limits change with a restart only")
+
+
+class _Serving:
+    """A running application with its requests and its housekeeping, from now until `end`."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._housekeeping = _housekeeping(running.services)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            await self.running.asgi(scope, receive, send)
+        finally:
+            self._requests.discard(task)
+
+    async def end(self, patience_s: float | None = None) -> None:
+        """Wait for the requests, at most so long; then end the housekeeping and give back everything."""
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=patience_s)
+        for task in self._housekeeping:
+            task.cancel()
+        for task in self._housekeeping:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.running.aclose()
+
+
+def _end_with_parent() -> None:
+    """A worker whose supervisor was killed ends at once: whoever starts the service anew needs the port.
+
+    Nothing needs to be put in order first: the successor does that, as after any crash.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGKILL)
+
+
+def job_worker(services: Services) -> Worker:
+    """Does the jobs of every kind that there is."""
+    queue = JobQueue(
+        database=services.database,
+        holder=services.holder,
+        is_dead=is_dead,
+        now_ms=services.now_ms,
+        new_token=services.new_token,
+        held=services.running_jobs,
+    )
+    handlers: dict[str, Handler] = {LOCATION_IMPORT: partial(location_import.run, services)}
+    return Worker(queue, handlers, services.settings.imports.max_workers, services.jobs_wanted)
+
+
+def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
+    """Jobs, leases, left-overs, deletions and keys: tasks that run until they are cancelled."""
+    tasks = [
+        asyncio.create_task(job_worker(services).run(), name="jobs"),
+        asyncio.create_task(cleanup.renew_forever(services), name="leases"),
+        asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
+    ]
+    if services.settings.identity.kind == "standalone":
+        tasks.append(asyncio.create_task(_renew_signing_keys(services), name="signing keys"))
+    return tasks
+
+
+async def _renew_signing_keys(services: Services) -> None:
+    """A service that runs for months gets new keys as well; until cancelled."""
+    from blick.identity.embedded.bootstrap import renew_signing_key
+
+    token_ttl_s = services.settings.identity.token_ttl_s
+    while True:
+        await asyncio.sleep(KEY_CHECK_S)
+        try:
+            await hop(None, renew_signing_key, services.database, token_ttl_s=token_ttl_s, now_ms=services.now_ms())
+        except ServiceUnavailable as error:
+            _log.warning("the keys that sign tokens will be looked at again: %s", error)
+
+
+def _hold_one_heap() -> None:
+    """Let all threads share one heap of the C library.
+
+    By default each thread may get one of its own, and what a transfer freed stays there: 8 MiB a worker after a few
+    uploads. Threads here hash, copy and wait; they hardly allocate.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:  # glibc; other libraries have one heap anyway
+        set_option(_M_ARENA_MAX, 1)
