@@ -54,7 +54,7 @@ def test_children_do_not_multiply(database: Database) -> None:
             tags=tuple(f"t{n}" for n in range(20)),
         )
     seen: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *call: seen.append(call[2]))
+    event.listen(database.engines.reading, "before_cursor_execute", lambda *call: seen.append(call[2]))
     found = page(database)
     assert [(len(each.properties), len(each.tags)) for each in found] == [(40, 20)] * 5
     assert len([statement for statement in seen if statement.startswith("SELECT")]) == 1
@@ -153,7 +153,7 @@ def test_texts_are_only_texts(database: Database) -> None:
 def test_impossible_comparisons_need_no_database(database: Database) -> None:
     query = ImageQuery(limit=5, comparisons=(Comparison("size", "eq", ()),), matches_nothing=True)
     seen: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *call: seen.append(call[2]))
+    event.listen(database.engines.reading, "before_cursor_execute", lambda *call: seen.append(call[2]))
     assert database.read_now(image_pages.page, query, P1) == []
     assert [statement for statement in seen if statement.startswith("SELECT")] == []
 

@@ -47,7 +47,7 @@ def test_nothing_is_there(database: Database) -> None:
 def test_get_is_one_statement(database: Database) -> None:
     database.write_now(images.insert_image, image(properties={"a": "b"}, tags=("t",)))
     seen: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *call: seen.append(call[2]))
+    event.listen(database.engines.reading, "before_cursor_execute", lambda *call: seen.append(call[2]))
     database.read_now(images.get, ID, "p1")
     assert len([statement for statement in seen if statement.startswith("SELECT")]) == 1
 

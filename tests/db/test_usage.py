@@ -276,7 +276,9 @@ def test_one_statement_measures_everything(database: Database) -> None:
     for number in range(30):
         add(database, number, 100, locations=2, status="active")
     seen: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
+    event.listen(
+        database.engines.reading, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement)
+    )
     assert measured(database)[STORED] == 6000
     assert len([statement for statement in seen if not statement.startswith("BEGIN")]) == 1
 

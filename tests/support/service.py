@@ -67,9 +67,11 @@ class Service:
         def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
             seen.append(statement)
 
-        engine = self.services.database.engine
-        event.listen(engine, "before_cursor_execute", note)
+        engines = self.services.database.engines
+        for engine in {engines.writing, engines.reading}:
+            event.listen(engine, "before_cursor_execute", note)
         try:
             yield seen
         finally:
-            event.remove(engine, "before_cursor_execute", note)
+            for engine in {engines.writing, engines.reading}:
+                event.remove(engine, "before_cursor_execute", note)

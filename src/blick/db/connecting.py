@@ -3,7 +3,8 @@
 import importlib.util
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -42,8 +43,24 @@ _CONNECT_TIMEOUT_S = 10
 _GROUP_CONCAT_BYTES = 1 << 30
 
 
-def make_engine(settings: DatabaseSettings, answer_within_s: int | None = None) -> Engine:
-    """An engine for `settings.connection`. Connects lazily; sqlite files are created by the first connection.
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The way to one database. `reading` is for functions that only read, and saves them a server's round trips:
+    every statement is a transaction of its own there, which at READ COMMITTED shows them the same. The other is for
+    the rest; both may be one.
+    """
+
+    writing: Engine
+    reading: Engine
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.writing.dispose()
+        self.reading.dispose()
+
+
+def make_engines(settings: DatabaseSettings, answer_within_s: int | None = None) -> Engines:
+    """Engines for `settings.connection`. They connect lazily; the first connection creates a sqlite file.
 
     `answer_within_s`: how long a server may be silent in the middle of a statement before it counts as gone; None: for
     ever. Raises StartRefused for what is no URL, a kind of database that we do not know, or a driver that is missing.
@@ -52,8 +69,12 @@ def make_engine(settings: DatabaseSettings, answer_within_s: int | None = None) 
     try:
         url = _with_driver(make_url(settings.connection))
         if url.get_backend_name() == "sqlite":
-            return _sqlite(url, settings)
-        return _server(url, settings, answer_within_s)
+            engine = _sqlite(url, settings)
+            return Engines(engine, engine)
+        return Engines(
+            _server(url, settings, answer_within_s, reads_only=False),
+            _server(url, settings, answer_within_s, reads_only=True),
+        )
     except ImportError as error:
         raise StartRefused(f"[database] connection: the driver {error.name} is not installed.") from error
     except ArgumentError as error:
@@ -127,10 +148,15 @@ def _sqlite_begin(connection: Connection) -> None:
 # Servers
 
 
-def _server(url: URL, settings: DatabaseSettings, answer_within_s: int | None) -> Engine:
+# Whatever the server's default is: rows that others have committed meanwhile are seen by the next statement.
+_WRITING: Mapping[str, Any] = MappingProxyType({"isolation_level": "READ COMMITTED"})
+_READING: Mapping[str, Any] = MappingProxyType({"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True})
+
+
+def _server(url: URL, settings: DatabaseSettings, answer_within_s: int | None, *, reads_only: bool) -> Engine:
     is_mysql = url.get_backend_name() == "mysql"
     arguments = _mysql_arguments(answer_within_s) if is_mysql else _postgresql_arguments(answer_within_s)
-    options: dict[str, Any] = {}
+    options = dict(_READING if reads_only else _WRITING)
     if settings.pool_timeout_s is not None:
         options["pool_timeout"] = settings.pool_timeout_s
     engine = create_engine(
@@ -138,14 +164,16 @@ def _server(url: URL, settings: DatabaseSettings, answer_within_s: int | None) -
         pool_size=settings.max_pool_size,
         max_overflow=settings.max_overflow,
         pool_recycle=settings.connection_recycle_time_s,
-        # Whatever the server's default is: rows that others have committed meanwhile are seen by the next statement.
-        isolation_level="READ COMMITTED",
         hide_parameters=True,
         # What the operator's URL says counts more.
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         **options,
     )
-    begin_session = _mysql_session(settings) if is_mysql else f"SET lock_timeout = '{_LOCK_WAIT_S}s'"
+    begin_session = [_mysql_session(settings) if is_mysql else f"SET lock_timeout = '{_LOCK_WAIT_S}s'"]
+    if reads_only:  # what writes by mistake is refused, not saved by halves
+        begin_session.append(
+            "SET SESSION TRANSACTION READ ONLY" if is_mysql else "SET default_transaction_read_only = on"
+        )
     event.listen(engine, "connect", _session(begin_session))
     event.listen(engine, "handle_error", _give_up_lost_connections)
     return engine
@@ -184,10 +212,11 @@ def _mysql_session(settings: DatabaseSettings) -> str:
     return f"SET SESSION {told} /*!80000 , sql_mode = CONCAT(@@sql_mode, ',TIME_TRUNCATE_FRACTIONAL') */"
 
 
-def _session(statement: str) -> Callable[[Any, Any], None]:
+def _session(statements: Sequence[str]) -> Callable[[Any, Any], None]:
     def on_connect(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(statement)
+            for statement in statements:
+                cursor.execute(statement)
         connection.commit()  # PostgreSQL would forget the setting with the transaction
 
     return on_connect

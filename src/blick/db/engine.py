@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from blick.conf.settings import DatabaseSettings
-from blick.db.connecting import SQLITE_THREADS, make_engine
+from blick.db.connecting import SQLITE_THREADS, Engines, make_engines
 from blick.db.faults import Fault, fault_of, reason_of
 from blick.db.location_cipher import use_cipher
 from blick.model.errors import Invalid, ServiceUnavailable
@@ -67,11 +67,16 @@ class Database:
     - a value that does not fit into its column: Invalid.
     """
 
-    def __init__(self, engine: Engine, threads: int, reconnection: Reconnection) -> None:
-        self.engine = engine
+    def __init__(self, engines: Engines, threads: int, reconnection: Reconnection) -> None:
+        self.engines = engines
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="db")
         self._reconnection = reconnection
         self._closing = threading.Event()
+
+    @property
+    def engine(self) -> Engine:
+        """The one that writes."""
+        return self.engines.writing
 
     @property
     def dialect(self) -> str:
@@ -88,7 +93,10 @@ class Database:
             return await hop(self._threads, lambda: self.write_now(transaction, *args, **kwargs))
 
     async def read(self, transaction: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Like `write`, for functions that only read; nothing is committed."""
+        """Like `write`, for functions that only read; nothing is committed.
+
+        On a server each statement is a transaction of its own: what others commit between two of them shows.
+        """
         with _logged():
             return await hop(self._threads, lambda: self.read_now(transaction, *args, **kwargs))
 
@@ -108,7 +116,7 @@ class Database:
         """`read` for blocking callers."""
 
         def once(_attempt: _Attempt) -> T:
-            with self.engine.connect() as connection:
+            with self.engines.reading.connect() as connection:
                 return transaction(connection, *args, **kwargs)
 
         return self._retried(once)
@@ -117,7 +125,7 @@ class Database:
         """Let running transactions end, then close every connection."""
         self._closing.set()
         self._threads.shutdown(wait=True)
-        self.engine.dispose()
+        self.engines.dispose()
 
     def _retried(self, once: "Callable[[_Attempt], T]") -> T:
         trouble = _Trouble(self._reconnection, time.monotonic() + _CONFLICT_PATIENCE_S)
@@ -191,15 +199,16 @@ def open_database(settings: DatabaseSettings, answer_within_s: int | None = None
     commands and migrations: for ever. Raises StartRefused for what is no URL, a kind of database that we do not know,
     or a driver that is missing.
     """
-    engine = make_engine(settings, answer_within_s)
-    use_cipher(engine, settings.location_key)
-    if engine.dialect.name == "sqlite":
-        return Database(engine, SQLITE_THREADS, Reconnection(attempts=0))
+    engines = make_engines(settings, answer_within_s)
+    for engine in {engines.writing, engines.reading}:
+        use_cipher(engine, settings.location_key)
+    if engines.writing.dialect.name == "sqlite":
+        return Database(engines, SQLITE_THREADS, Reconnection(attempts=0))
     # A thread without a connection would only wait for one.
     connections = settings.max_pool_size + settings.max_overflow
     unbounded = settings.max_pool_size == 0 or settings.max_overflow < 0
     threads = _SERVER_THREADS if unbounded else max(1, min(_SERVER_THREADS, connections))
-    return Database(engine, threads, _reconnection(settings))
+    return Database(engines, threads, _reconnection(settings))
 
 
 def _reconnection(settings: DatabaseSettings) -> Reconnection:

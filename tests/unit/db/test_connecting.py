@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blick.conf.settings import DatabaseSettings
-from blick.db.connecting import make_engine
+from blick.db.connecting import make_engines
 from blick.model.errors import StartRefused
 
 
@@ -28,7 +28,7 @@ from blick.model.errors import StartRefused
     ],
 )
 def test_operators_urls_work_with_the_driver_that_is_there(url: str, driver: str) -> None:
-    engine = make_engine(DatabaseSettings(url))
+    engine = make_engines(DatabaseSettings(url)).writing
     assert engine.dialect.driver == driver
     if driver != "pysqlite":
         assert engine.url.host == "h"
@@ -47,7 +47,7 @@ def test_operators_urls_work_with_the_driver_that_is_there(url: str, driver: str
 )
 def test_what_is_no_database_of_ours_is_refused(url: str, words: str) -> None:
     with pytest.raises(StartRefused, match=words) as refused:
-        make_engine(DatabaseSettings(url))
+        make_engines(DatabaseSettings(url))
     assert "secret" not in str(refused.value)
 
 
@@ -61,4 +61,4 @@ def test_a_missing_driver_names_what_to_install(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(importlib.util, "find_spec", find_others)
     with pytest.raises(StartRefused, match=extra):
-        make_engine(DatabaseSettings(url))
+        make_engines(DatabaseSettings(url))
