@@ -138,7 +138,8 @@ async def test_as_many_filters_as_an_image_can_answer(service: Service, client: 
         assert answer.json()["images"] == []
         wanted = query.partition("&name=")[0]
         answer = await client.ask_well("owner", "GET", f"/v2/images?{wanted}{sort}".encode())
-        assert answer.json()["images"] == [image]
+        [found] = answer.json()["images"]
+        assert {**found, "tags": sorted(found["tags"])} == {**image, "tags": sorted(image["tags"])}  # a set
     beyond = query + "".join(f"&more{number}=x" for number in range(44))
     assert (await client.ask_well("owner", "GET", f"/v2/images?{beyond}".encode())).status == 400
 
