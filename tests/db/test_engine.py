@@ -277,6 +277,25 @@ def test_a_read_is_nothing_but_its_statement(database: Database, engine: str) ->
 
 
 @on_every_server
+def test_a_write_is_nothing_but_one_transaction(database: Database, engine: str) -> None:
+    """No ROLLBACK behind its COMMIT."""
+    count = (
+        "SELECT SUM(variable_value) FROM information_schema.global_status WHERE variable_name = 'COM_ROLLBACK'"
+        if engine == "mariadb"
+        else "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    )
+
+    def counted() -> int:
+        return database.read_now(lambda connection: int(connection.execute(text(count)).scalar() or 0))
+
+    database.write_now(images.insert_image, image())
+    before = counted()
+    for value in range(20):
+        database.write_now(set_ram, ID, value)
+    assert counted() == before
+
+
+@on_every_server
 def test_what_writes_by_mistake_where_only_reading_is_meant_is_refused(database: Database) -> None:
     database.write_now(images.insert_image, image())
     with pytest.raises(ServiceUnavailable):

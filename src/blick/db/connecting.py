@@ -164,6 +164,9 @@ def _server(url: URL, settings: DatabaseSettings, answer_within_s: int | None, *
         pool_size=settings.max_pool_size,
         max_overflow=settings.max_overflow,
         pool_recycle=settings.connection_recycle_time_s,
+        # `Database` ends every transaction itself: another ROLLBACK would be a trip to the server for nothing, and
+        # an alarm in the log when that has gone meanwhile.
+        pool_reset_on_return=None,
         hide_parameters=True,
         # What the operator's URL says counts more.
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
