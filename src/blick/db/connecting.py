@@ -84,7 +84,7 @@ def make_engines(settings: DatabaseSettings, answer_within_s: int | None = None)
 
 
 def _with_driver(url: URL) -> URL:
-    """The URL with a driver that is there: the one it names, else ours (adr/0007)."""
+    """The URL with a driver that is there: the one it names, else ours (adr/0006)."""
     name, _, wanted = url.drivername.partition("+")
     kind = _BACKENDS.get(name)
     if kind is None:
