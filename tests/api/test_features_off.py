@@ -88,12 +88,33 @@ async def test_there_is_no_cache(service: Service, method: str, path: str) -> No
         ("GET", f"/v2/cache/{UNKNOWN}", "DELETE, PUT"),
         ("POST", f"/v2/cache/nodes/{UNKNOWN}", "GET"),
         ("GET", "/v2/cache/clean", "POST"),
+        ("PUT", "/v2/tasks", "GET, POST"),
+        ("PUT", f"/v2/tasks/{UNKNOWN}", "GET, DELETE"),
+        ("GET", f"/v2/stores/file/{UNKNOWN}", "DELETE"),
     ],
 )
 async def test_their_other_methods_are_not_allowed(service: Service, method: str, path: str, allow: str) -> None:
     answer = await service.call("owner", method, path)
     assert answer.status_code == 405
     assert answer.headers["allow"] == allow
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/tasks"),
+        ("POST", "/v2/tasks"),
+        ("GET", f"/v2/tasks/{UNKNOWN}"),
+        ("DELETE", f"/v2/tasks/{UNKNOWN}"),
+        ("DELETE", f"/v2/stores/file/{UNKNOWN}"),
+    ],
+)
+async def test_there_are_no_tasks_and_no_single_copies(service: Service, method: str, path: str) -> None:
+    for who in ("admin", "owner"):
+        answer = await service.call(who, method, path, headers=PLAIN)
+        assert answer.status_code == 404
+        assert "at this site" in answer.text
+    assert (await service.call("anonymous", method, path)).status_code == 401
 
 
 async def test_nobody_is_told_anything_without_a_token(service: Service) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from blick.http import cache, image_data, images, imports, info, locations, members, schemas, tags, tasks
+from blick.http import cache, image_data, images, imports, info, locations, members, schemas, stores, tags, tasks
 from blick.http.request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -248,6 +248,24 @@ ROUTES: tuple[Route, ...] = (
             )
         },
         is_known_to_others=False,
+    ),
+    Route(
+        "/stores/{store_id}/{image_id}",
+        {"DELETE": Call(stores.refuse, (), "Delete one store's copy: no site has that yet", (404,), takes_body=False)},
+    ),
+    Route(
+        "/tasks",
+        {
+            "GET": Call(tasks.refuse, (), "All tasks: no site has that yet, here and below", (404,)),
+            "POST": Call(tasks.refuse, (), "Start a task", (404,)),
+        },
+    ),
+    Route(
+        "/tasks/{task_id}",
+        {
+            "GET": Call(tasks.refuse, (), "Show a task", (404,)),
+            "DELETE": Call(tasks.refuse, (), "Delete a task", (404,)),
+        },
     ),
     Route(
         "/cache",
