@@ -9,12 +9,13 @@ import pytest
 
 from tests.support.config_file import configured_server
 from tests.support.keystone import Keystone
+from tests.support.mariadb import MariaDB
 from tests.support.pair import Pair, Side
 from tests.support.upstream import UpstreamGlance
 from tests.support.waiting import eventually
 from tests.support.web_server import WebServer, web_server
 
-pytestmark = pytest.mark.needs("keystone", "upstream")
+pytestmark = pytest.mark.needs("keystone", "upstream", "mariadb")
 
 JSON = {"Content-Type": "application/json"}
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -35,14 +36,18 @@ def web() -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="module")
-def servers(keystone: Keystone, web: WebServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def servers(
+    keystone: Keystone, mariadb: MariaDB, web: WebServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("locations")
     options = {
         "DEFAULT": {"show_multiple_locations": "true"},
         "glance_store": {"stores": "file,http"},
         "import_filtering_opts": {"allowed_hosts": "[127.0.0.1]", "allowed_ports": "[]"},
     }
-    upstream = UpstreamGlance(folder / "upstream", keystone=keystone, options=options)
+    # On SQLite its background work fails where it meets a request.
+    database_url = mariadb.create_database("locations_reference")
+    upstream = UpstreamGlance(folder / "upstream", database_url, keystone, options)
     identity = {"paste_deploy": {"flavor": "keystone"}, "keystone_authtoken": keystone.authtoken_options()}
     blick = configured_server(folder / "blick", {**options, **identity})
     tokens = {name: keystone.token(name) for name in ("admin", "demo", "demo-reader", "alt", "nova")}
