@@ -45,6 +45,7 @@ class WorkerApp:
         self._reread = reread
         self._serving: _Serving | None = None
         self._reloading = asyncio.Lock()
+        self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +69,7 @@ class WorkerApp:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._do, self._reload)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self._stopping = True
         # Requests that the server has cancelled are still giving back what they held.
         await self._serving.end(LAST_WORDS_S)
         if self._tasks:
@@ -77,7 +79,12 @@ class WorkerApp:
     def _do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.get_running_loop().create_task(work())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("reloading failed; what serves goes on serving", exc_info=error)
 
     async def _reload(self) -> None:
         """Serve with the settings of now; what is under way ends with those that it began with."""
@@ -86,6 +93,8 @@ class WorkerApp:
         async with self._reloading:
             try:
                 settings = await hop(None, self._reread)
+                if self._stopping:
+                    return
                 running = start(settings, self._serving.running.services)
             except StartRefused as error:
                 _log.error("not reloaded: %s", error)

@@ -161,6 +161,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, data + b"more")
         return self._send(200, data)
 
+    def as_boasting(self, name: str, data: bytes) -> None:
+        """Promises a number of bytes that no integer parser likes."""
+        self.send_response(200)
+        self.send_header("Content-Length", "9" * 5000)
+        self.end_headers()
+        self.close_connection = True
+
     def as_flaky(self, name: str, data: bytes) -> None:
         """Breaks off while there are `failures_left`."""
         if self.command == "GET" and self.web.failures_left > 0:

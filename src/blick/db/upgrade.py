@@ -144,7 +144,8 @@ def _lock(connection: Connection) -> Iterator[None]:
         return
     # A table is made or changed in a transaction of its own there: the lock has to outlive them, and to be given back
     # only when the last change can be seen.
-    connection.execute(text(f"SELECT GET_LOCK({_MYSQL_LOCK}, {_LOCK_WAIT_S})"))
+    if connection.execute(text(f"SELECT GET_LOCK({_MYSQL_LOCK}, {_LOCK_WAIT_S})")).scalar() != 1:
+        raise StartRefused("Another process has been changing this database's tables for too long.")
     try:
         yield
         connection.exec_driver_sql("COMMIT")

@@ -1,5 +1,6 @@
 """One HTTP exchange of the fetcher, blocking; runs in threads of `blick.stream.fetch`."""
 
+import re
 import socket
 import ssl
 from base64 import b64encode
@@ -28,6 +29,7 @@ from blick.stream.addresses import resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "blick"
+_LENGTH = re.compile(r"[0-9]{1,19}")
 
 
 class Options(Protocol):
@@ -72,9 +74,9 @@ class Line:
 
     @property
     def length_bytes(self) -> int | None:
-        """What Content-Length says, if it is a number."""
+        """What Content-Length says, if it is a number that a size can be."""
         text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if _LENGTH.fullmatch(text) else None
 
     def request(self, uri: str, method: str, wanted: ByteRange | None, recorded: bool) -> None:
         """See Fetcher.open."""

@@ -107,6 +107,12 @@ async def test_an_early_end_is_no_end(fetcher: Fetcher, web: WebServer, manner: 
         await fetch(fetcher, web.put(DATA, manner))
 
 
+async def test_a_length_that_is_no_number_of_bytes_is_none(fetcher: Fetcher, web: WebServer) -> None:
+    for method in ("HEAD", "GET"):
+        async with fetcher.open(web.put(DATA, "boasting"), method=method) as answer:
+            assert answer.length_bytes is None
+
+
 async def test_nobody_there(fetcher: Fetcher) -> None:
     with pytest.raises(SourceUnavailable):
         await fetch(fetcher, f"http://127.0.0.1:{free_port()}/x")
