@@ -40,6 +40,8 @@ STATUS: Final[Mapping[type[errors.BlickError], int]] = MappingProxyType(
         errors.DataExists: 409,
         errors.StoreFull: 413,
         errors.StoreDenied: 503,
+        errors.CallerRefused: 403,
+        errors.DataInUse: 409,
         errors.StoreReadOnly: 410,
         errors.StoreUnavailable: 503,
         errors.RangeInvalid: 500,

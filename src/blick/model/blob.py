@@ -34,6 +34,29 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What lies in a store under the name `key`, whether or not a record knows of it.
+
+    `location` is where its bytes are read; None for what is not a whole object: the parts of an upload that goes on
+    or broke off. `size_bytes` None: the store does not tell without reading. `modified_at_s` is seconds since 1970
+    by the store's clock, None if it does not tell.
+    """
+
+    key: str
+    location: Location | None
+    size_bytes: int | None
+    modified_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAccess:
+    """Who else may read an object directly from its store: everybody, or the projects of these ids."""
+
+    public: bool = False
+    projects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Digests:
     """What was computed over a whole body: its size and its two hashes, in lower-case hex."""
 

@@ -24,6 +24,7 @@ The message of an error is shown to the caller: it never carries secrets, paths 
     └── StoreError              a store could not do what was asked
         ├── DataNotFound  ├── DataExists    ├── StoreFull   ├── StoreDenied
         ├── StoreReadOnly ├── StoreUnavailable ├── RangeInvalid ├── RangeUnsupported
+        ├── CallerRefused ├── DataInUse
         └── WriterClosed
 """
 
@@ -149,6 +150,14 @@ class StoreFull(StoreError):
 
 class StoreDenied(StoreError):
     """The store may not be written, or its credentials are refused."""
+
+
+class CallerRefused(StoreError):
+    """The store keeps this data in accounts of its users, and refuses the one who is calling."""
+
+
+class DataInUse(StoreError):
+    """The stored data is in use (volumes were cloned from it, say) and cannot be removed now."""
 
 
 class StoreReadOnly(StoreError):

@@ -1,15 +1,19 @@
 """The stores of a site, as users and services may know them (spec: images-api §16)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from blick.conf.settings import StoreSettings
 from blick.model.context import RequestContext
-from blick.model.errors import NotFound
+from blick.model.errors import NotFound, StoreError, StoreReadOnly
 from blick.ops.services import Services
-from blick.stores.base import HasProperties
+from blick.stores.base import CanProbe, HasProperties
 
 _READ_ONLY_TYPES = frozenset({"http"})
+# How long a store may take to tell of itself; the others are not kept waiting by one that hangs.
+PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +30,58 @@ class StoreInfo:
 
 
 def list_stores(services: Services) -> list[StoreInfo]:
-    """Every store that is open, in configured order, without the reserved ones.
+    """Every store that is open, in configured order, without the reserved ones; without properties.
 
     Raises NotFound where there is one store without a name of its own.
     """
-    settings = services.settings.stores
-    if not settings.multi_store:
-        raise NotFound("Multi backend is not supported at this site.")
-    found = []
-    for store in settings.stores:
-        if store.id not in services.stores.ids:
-            continue
-        opened = services.stores.by_id(store.id)
-        found.append(
-            StoreInfo(
-                id=store.id,
-                type=store.type,
-                description=store.description,
-                weight=store.weight,
-                is_default=store.id == settings.default_store,
-                is_read_only=store.type in _READ_ONLY_TYPES,
-                properties=opened.properties if isinstance(opened, HasProperties) else {},
-            )
-        )
-    return found
+    opened = services.stores.ids
+    return [_info(services, store) for store in _configured(services) if store.id in opened]
 
 
 async def list_stores_in_detail(services: Services, context: RequestContext) -> list[StoreInfo]:
-    """The same, for those who may know where things lie. Raises Forbidden, NotFound."""
+    """Every configured store, with what its driver tells of it, for those who may know where things lie.
+
+    One that is not open, or does not answer, has the properties `status` and `reason` instead. Raises Forbidden,
+    NotFound.
+    """
     await services.policy.require("stores_info_detail", context, {})
-    return list_stores(services)
+    configured = _configured(services)
+    properties = await asyncio.gather(*[_properties(services, store.id) for store in configured])
+    return [
+        replace(_info(services, store), properties=found) for store, found in zip(configured, properties, strict=True)
+    ]
+
+
+def _configured(services: Services) -> Sequence[StoreSettings]:
+    if not services.settings.stores.multi_store:
+        raise NotFound("Multi backend is not supported at this site.")
+    return services.settings.stores.stores
+
+
+def _info(services: Services, store: StoreSettings) -> StoreInfo:
+    return StoreInfo(
+        id=store.id,
+        type=store.type,
+        description=store.description,
+        weight=store.weight,
+        is_default=store.id == services.settings.stores.default_store,
+        is_read_only=store.type in _READ_ONLY_TYPES,
+        properties={},
+    )
+
+
+async def _properties(services: Services, store_id: str) -> Mapping[str, Any]:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            store = services.stores.by_id(store_id)
+            if isinstance(store, CanProbe):
+                await store.probe()
+            return await store.properties() if isinstance(store, HasProperties) else {}
+    except StoreReadOnly as error:
+        known = await store.properties() if isinstance(store, HasProperties) else {}
+        return {**known, "status": "read-only", "reason": str(error)}
+    except StoreError as error:
+        reason = services.stores.left_out.get(store_id, str(error))
+        return {"status": "unavailable", "reason": reason}
+    except TimeoutError:
+        return {"status": "unavailable", "reason": f"no answer within {PATIENCE_S:g} seconds"}

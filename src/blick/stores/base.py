@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from blick.model.blob import ByteRange, Location
+from blick.model.blob import ByteRange, Location, ReadAccess, StoredObject
+from blick.model.context import RequestContext
 
 
 class Writer(Protocol):
@@ -60,7 +61,10 @@ class Store(Protocol):
         ...
 
     async def delete(self, location: Location) -> None:
-        """Remove the object. Raises DataNotFound, StoreDenied, StoreUnavailable."""
+        """Remove the object, durably. Raises DataNotFound, DataInUse, StoreReadOnly, StoreDenied, StoreUnavailable.
+
+        One that was removed in part before (a process died in the middle) is removed to the end.
+        """
         ...
 
     async def discard(self, key: str) -> None:
@@ -118,7 +122,104 @@ class OwnsUri(Protocol):
 class HasProperties(Protocol):
     """The store has properties that services look up to find the best way to its bytes (spec: images-api §16)."""
 
-    @property
-    def properties(self) -> Mapping[str, Any]:
-        """Names and values, no secrets among them."""
+    async def properties(self) -> Mapping[str, Any]:
+        """Names and values, no secrets among them. May ask the backend. Raises StoreUnavailable, StoreDenied."""
         ...
+
+
+@runtime_checkable
+class CanProbe(Protocol):
+    """The store can tell whether its backend is there and would serve us."""
+
+    async def probe(self) -> None:
+        """Ask for a sign of life, cheaply, and change nothing.
+
+        Raises what a reader or writer would meet now: StoreUnavailable, StoreDenied, StoreReadOnly (reading works).
+        """
+        ...
+
+
+@runtime_checkable
+class CanList(Protocol):
+    """The store can name everything in it that may be an image's."""
+
+    def objects(self) -> AsyncGenerator[StoredObject, None]:
+        """Every object, and what uploads that go on or broke off have left so far; in any order, in bounded memory.
+
+        What appears or vanishes meanwhile may be missed or named. What cannot be an object of ours (a folder, a name
+        that is no key) is left out. Raises StoreDenied, StoreUnavailable. Whoever stops early closes the iterator.
+        """
+        ...
+
+
+@runtime_checkable
+class CanCopy(Protocol):
+    """The store can take over an object of another store without its bytes passing through us."""
+
+    async def copy_from(self, source: "Store", location: Location, key: str) -> Location | None:
+        """The object `key` here, with the bytes that `source` has at `location`. None: not from there; nothing was
+        done, and the caller copies by reading and writing.
+
+        All or nothing, also when cancelled. Raises as `writer` and `read` do, DataExists among them.
+        """
+        ...
+
+
+@runtime_checkable
+class CanSignUrls(Protocol):
+    """The store can give out URLs at which anybody may read an object for a while, from the backend itself."""
+
+    @property
+    def signed_url_ttl_s(self) -> int:
+        """How long downloads are to be sent there instead of through us; 0: the operator did not ask for it."""
+        ...
+
+    async def signed_url(self, location: Location, ttl_s: int) -> str:
+        """A URL for GET, with ranges, that works for `ttl_s` seconds. Raises StoreDenied, StoreUnavailable."""
+        ...
+
+
+@runtime_checkable
+class TellsUse(Protocol):
+    """Others may build on objects of the store, which then cannot be removed."""
+
+    async def require_unused(self, location: Location) -> None:
+        """Raises DataInUse where `delete` would at this moment, StoreUnavailable. Missing data is unused."""
+        ...
+
+
+@runtime_checkable
+class ActsForCaller(Protocol):
+    """The store keeps data in accounts of its users and needs their credentials."""
+
+    def acting_for(self, caller: RequestContext) -> "Store":
+        """The same store, which reads, writes and removes in the caller's name; itself where the operator gave it an
+        account of its own. Not to be closed, and not to be used longer than the caller's request.
+        """
+        ...
+
+
+@runtime_checkable
+class HasAccessLists(Protocol):
+    """The store itself decides who may read objects directly from it, and has to be told."""
+
+    async def set_access(self, location: Location, access: ReadAccess) -> None:
+        """From now on these may read the object. Raises DataNotFound, CallerRefused, StoreDenied, StoreUnavailable."""
+        ...
+
+
+ABILITIES: tuple[type, ...] = (
+    HasLocalPath,
+    HasLocalFile,
+    HasFreeSpace,
+    OwnsUri,
+    HasProperties,
+    CanProbe,
+    CanList,
+    CanCopy,
+    CanSignUrls,
+    TellsUse,
+    ActsForCaller,
+    HasAccessLists,
+)
+"""Everything that only some stores can do; a wrapper passes on those that what it wraps has."""

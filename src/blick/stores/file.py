@@ -51,8 +51,7 @@ class FileStore:
         """The store's id."""
         return self._name
 
-    @property
-    def properties(self) -> Mapping[str, Any]:
+    async def properties(self) -> Mapping[str, Any]:
         """See HasProperties. Several directories are a list."""
         folders = [str(directory.path) for directory in self._options.directories]
         return {

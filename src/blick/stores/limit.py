@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import cast
 
 from blick.model.blob import ByteRange, Location
-from blick.stores.base import HasFreeSpace, HasLocalFile, HasLocalPath, OwnsUri, Store, Writer
+from blick.stores.base import ABILITIES, Store, Writer
 
 
 def limited(inner: Store, readers: int, writers: int) -> Store:
@@ -16,17 +15,17 @@ def limited(inner: Store, readers: int, writers: int) -> Store:
     It has the optional abilities that `inner` has, and no others: what it is asked for by isinstance stays true.
     Reads and writers are counted apart, so that copying within one store cannot wait for itself.
     """
-    abilities: list[type] = []
-    if isinstance(inner, HasLocalPath):
-        abilities.append(_WithLocalPath)
-    if isinstance(inner, HasLocalFile):
-        abilities.append(_WithLocalFile)
-    if isinstance(inner, HasFreeSpace):
-        abilities.append(_WithFreeSpace)
-    if isinstance(inner, OwnsUri):
-        abilities.append(_WithOwnUris)
-    made = type("LimitStore", (*abilities, LimitStore), {})
+    names = [name for ability in ABILITIES if isinstance(inner, ability) for name in _members(ability)]
+    made = type("LimitStore", (LimitStore,), {name: _passed_on(name) for name in names})
     return cast("Store", made(inner, readers, writers))
+
+
+def _members(ability: type) -> list[str]:
+    return [name for name in vars(ability) if not name.startswith("_")]
+
+
+def _passed_on(name: str) -> property:
+    return property(lambda self: getattr(self._inner, name))
 
 
 class LimitStore:
@@ -69,31 +68,3 @@ class LimitStore:
     async def aclose(self) -> None:
         """Close the inner store."""
         await self._inner.aclose()
-
-
-class _WithLocalPath:
-    _inner: HasLocalPath
-
-    def local_path(self, location: Location) -> Path:
-        return self._inner.local_path(location)
-
-
-class _WithLocalFile:
-    _inner: HasLocalFile
-
-    async def open_file(self, location: Location) -> int:
-        return await self._inner.open_file(location)
-
-
-class _WithFreeSpace:
-    _inner: HasFreeSpace
-
-    async def free_bytes(self) -> int:
-        return await self._inner.free_bytes()
-
-
-class _WithOwnUris:
-    _inner: OwnsUri
-
-    def owns(self, uri: str) -> bool:
-        return self._inner.owns(uri)

@@ -1,10 +1,10 @@
-"""The configured stores: opened once at start, found by id or by location.
+"""The configured stores: opened at start, or as soon as they can be, and found by id or by location.
 
 Drivers are found by entry point (group `blick.stores`, name = type) and imported only if a store needs them.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +15,7 @@ from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavailable
 from blick.model.image import ImageLocation
 from blick.stores.base import OwnsUri, Store
+from blick.stream.hop import hop
 
 _log = logging.getLogger(__name__)
 
@@ -22,10 +23,11 @@ _GROUP = "blick.stores"
 
 
 class Stores:
-    """All usable stores, in configured order.
+    """All usable stores, in configured order. Belongs to one event loop.
 
     `are_named`: locations tell the id of their store, because the operator gave the stores ids.
-    `left_out` are the ids of stores that are configured but could not be opened: data there is out of reach, not lost.
+    `left_out` are stores that are configured but could not be opened, with the reason: data there is out of reach, not
+    lost. `opener` opens one by its id, blocking; raises StartRefused.
     """
 
     def __init__(
@@ -33,15 +35,17 @@ class Stores:
         default: Store,
         stores: Iterable[Store],
         weights: Mapping[str, int] = MappingProxyType({}),
-        left_out: Collection[str] = (),
+        left_out: Mapping[str, str] = MappingProxyType({}),
         *,
         are_named: bool = False,
+        opener: Callable[[str], Store] | None = None,
     ) -> None:
         self._stores = {store.name: store for store in stores}
         self._default = default
         self._weights = dict(weights)
-        self._left_out = frozenset(left_out)
+        self._left_out = dict(left_out)
         self._are_named = are_named
+        self._opener = opener
 
     @property
     def default(self) -> Store:
@@ -51,11 +55,35 @@ class Stores:
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids of all stores, in configured order."""
-        return tuple(self._stores)
+        order = {store_id: position for position, store_id in enumerate(self._weights)}
+        return tuple(sorted(self._stores, key=lambda store_id: order.get(store_id, len(order))))
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The ids of configured stores that are not open, with the reason."""
+        return self._left_out
+
+    async def reopen(self) -> None:
+        """Try again to open what could not be opened; never two at once."""
+        for store_id in tuple(self._left_out):
+            if self._opener is None:
+                return
+            try:
+                store = await hop(None, self._opener, store_id)
+            except StartRefused as error:
+                if self._left_out[store_id] != str(error):
+                    _log.warning("store %s is still left out: %s", store_id, error)
+                self._left_out[store_id] = str(error)
+            else:
+                self._stores[store_id] = store
+                del self._left_out[store_id]
+                _log.warning("store %s is open now", store_id)
 
     def by_id(self, store_id: str) -> Store:
-        """The store of that id. Raises Invalid if there is none."""
+        """The store of that id. Raises Invalid if there is none, StoreUnavailable if it could not be opened."""
         store = self._stores.get(store_id)
+        if store_id in self._left_out:
+            raise StoreUnavailable(store_id, "this store could not be opened")
         if store is None:
             raise Invalid(f"There is no store {store_id!r} here.")
         return store
@@ -110,11 +138,14 @@ def open_stores(settings: StoresSettings) -> Stores:
     """Open every configured store; blocks.
 
     Raises StartRefused if the default store cannot be opened. Another one is left out with a warning, so that a
-    service whose second store is broken still serves what is in the first.
+    service whose second store is broken still serves what is in the first; `Stores.reopen` tries it again.
     """
     drivers = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    configured = {store.id: store for store in settings.stores}
+    if settings.default_store not in configured:
+        raise StartRefused(f"The default store {settings.default_store!r} is not among the configured stores.")
     opened: dict[str, Store] = {}
-    left_out: list[str] = []
+    left_out: dict[str, str] = {}
     for store in settings.stores:
         try:
             opened[store.id] = _open(store, drivers)
@@ -122,11 +153,15 @@ def open_stores(settings: StoresSettings) -> Stores:
             if store.id == settings.default_store:
                 raise
             _log.warning("store %s is left out: %s", store.id, error)
-            left_out.append(store.id)
-    if settings.default_store not in opened:
-        raise StartRefused(f"The default store {settings.default_store!r} is not among the configured stores.")
-    weights = {store.id: store.weight for store in settings.stores}
-    return Stores(opened[settings.default_store], opened.values(), weights, left_out, are_named=settings.multi_store)
+            left_out[store.id] = str(error)
+    return Stores(
+        opened[settings.default_store],
+        opened.values(),
+        {store.id: store.weight for store in settings.stores},
+        left_out,
+        are_named=settings.multi_store,
+        opener=lambda store_id: _open(configured[store_id], drivers),
+    )
 
 
 def _open(settings: StoreSettings, drivers: Mapping[str, EntryPoint]) -> Store:
@@ -137,12 +172,16 @@ def _open(settings: StoreSettings, drivers: Mapping[str, EntryPoint]) -> Store:
             f"Store {settings.id}: there is no driver for the type {settings.type!r} (there is: {known})."
         )
     try:
-        factory = driver.load()
+        # A driver loads its library with its module, or when a store is made.
+        store: Store = driver.load()(settings.id, settings.options)
     except ImportError as error:
-        extra = ",".join(driver.extras) or settings.type
-        raise StartRefused(
-            f"Store {settings.id}: the driver for {settings.type!r} lacks a library ({error}). "
-            f"Install it with: pip install 'blick[{extra}]'"
-        ) from error
-    store: Store = factory(settings.id, settings.options)
+        raise StartRefused(_lacks(settings, driver, error)) from error
     return store
+
+
+def _lacks(settings: StoreSettings, driver: EntryPoint, error: ImportError) -> str:
+    extra = ",".join(driver.extras) or settings.type
+    return (
+        f"Store {settings.id}: the driver for {settings.type!r} lacks a library ({error}). "
+        f"Install it with: pip install 'blick[{extra}]'"
+    )

@@ -118,10 +118,30 @@ async def test_another_broken_store_is_left_out(caplog: pytest.LogCaptureFixture
         stores = open_stores(_settings(StoreSettings("main", "memory"), StoreSettings("broken", "no-such-type")))
     assert "store broken is left out" in caplog.text
     assert stores.ids == ("main",)
-    with pytest.raises(Invalid):
+    assert "no driver" in stores.left_out["broken"]
+    with pytest.raises(StoreUnavailable):
         stores.by_id("broken")
     with pytest.raises(StoreUnavailable):
         stores.for_location("x://y", {"store": "broken"})
+    await stores.aclose()
+
+
+async def test_a_store_that_was_left_out_is_opened_when_it_can_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = tmp_path / "late"
+    late.write_text("a file where the directory should be")
+    stores = open_stores(_settings(_file("early", late), StoreSettings("main", "memory")))
+    await stores.reopen()
+    assert stores.ids == ("main",)
+    late.unlink()
+    with caplog.at_level(logging.WARNING):
+        await stores.reopen()
+    assert "store early is open now" in caplog.text
+    assert stores.ids == ("early", "main")
+    assert not stores.left_out
+    location = await put(stores.by_id("early"), "key", b"data")
+    assert stores.for_location(location.uri, {"store": "early"}).name == "early"
     await stores.aclose()
 
 

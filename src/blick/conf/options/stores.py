@@ -228,7 +228,7 @@ DRIVERS: Mapping[str, tuple[Option, ...]] = {
         Option("cinder_attachment_retry_attempts", "int", 5, "Attach retries", minimum=1),
     ),
     "vmware": (
-        Option("vmware_server_host", "host", None, "vCenter/ESX host", keep="later"),
+        Option("vmware_server_host", "host", None, "vCenter/ESX host"),
         Option("vmware_server_username", "str", None, "User", keep="later"),
         Option("vmware_server_password", "str", None, "Password", secret=True, keep="later"),
         Option("vmware_api_retry_count", "int", 10, "API retries", minimum=1, keep="later"),
