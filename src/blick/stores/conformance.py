@@ -6,6 +6,7 @@ all of them. Needs pytest and pytest-asyncio (asyncio_mode = auto); nothing else
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Protocol
@@ -13,9 +14,21 @@ from uuid import uuid4
 
 import pytest
 
-from blick.model.blob import ByteRange, Location
+from blick.model.blob import ByteRange, Location, StoredObject
 from blick.model.errors import DataExists, DataNotFound, RangeInvalid, StoreError, WriterClosed
-from blick.stores.base import HasFreeSpace, HasLocalFile, HasLocalPath, OwnsUri, Store
+from blick.stores.base import (
+    CanCopy,
+    CanList,
+    CanProbe,
+    HasFreeSpace,
+    HasLocalFile,
+    HasLocalPath,
+    HasProperties,
+    OwnsUri,
+    Store,
+    TellsUse,
+)
+from blick.stores.memory import MemoryStore
 
 MIB = 1 << 20
 DATA = b"0123456789"
@@ -60,6 +73,14 @@ async def require_missing(store: Store, location: Location) -> None:
         await store.size_bytes(location)
     with pytest.raises(DataNotFound):
         await get(store, location)
+
+
+async def listed(store: Store, key: str) -> list[StoredObject] | None:
+    """What `store` lists under `key`, once the list is read to its end; None if it cannot list."""
+    if not isinstance(store, CanList):
+        return None
+    async with aclosing(store.objects()) as found:
+        return [entry async for entry in found if entry.key == key]
 
 
 class Shelf(Protocol):
@@ -160,6 +181,10 @@ class ReadConformance:
         if isinstance(store, OwnsUri):
             assert store.owns(location.uri)
             assert not store.owns("nobody-s-scheme://" + location.uri)
+        if isinstance(store, CanProbe):
+            await store.probe()
+        if isinstance(store, HasProperties):
+            assert json.dumps(dict(await store.properties()))
 
     async def test_a_reader_may_leave_early(self, store: Store, shelf: Shelf) -> None:
         location = await shelf.put(bytes(5 * MIB))
@@ -395,6 +420,122 @@ class StoreConformance(ReadConformance):
         await store.discard(key)
         await store.discard(key)
         assert await get(store, location) == DATA
+
+    async def test_lists_what_is_there(self, store: Store) -> None:
+        key = new_key()
+        location = await put(store, key, DATA)
+        entries = await listed(store, key)
+        if entries is None:
+            pytest.skip("this store does not list")
+        (entry,) = entries
+        assert entry.location is not None
+        assert (entry.location.store, entry.location.uri) == (location.store, location.uri)
+        assert entry.size_bytes in (None, len(DATA))
+        assert entry.modified_at_s is None or entry.modified_at_s > 0
+        assert await get(store, entry.location) == DATA
+        await store.delete(entry.location)
+        assert await listed(store, key) == []
+
+    async def test_lists_no_unfinished_object_as_whole(self, store: Store) -> None:
+        key = new_key()
+        async with store.writer(key, None) as writer:
+            await writer.write(memoryview(DATA))
+            entries = await listed(store, key)
+            if entries is None:
+                pytest.skip("this store does not list")
+            assert all(entry.location is None for entry in entries)
+        assert await listed(store, key) == []
+
+    async def test_lists_nothing_after_a_discard(self, store: Store) -> None:
+        key = new_key()
+        stalled = store.writer(key, None)
+        writer = await stalled.__aenter__()
+        await writer.write(memoryview(DATA))
+        await store.discard(key)
+        left = await listed(store, key)
+        with suppress(StoreError):
+            await writer.commit()
+        await stalled.__aexit__(None, None, None)
+        if left is None:
+            pytest.skip("this store does not list")
+        assert left == []
+        assert await listed(store, key) == []
+
+    async def test_a_list_may_be_left_early(self, store: Store) -> None:
+        location = await put(store, new_key(), DATA)
+        await put(store, new_key(), DATA)
+        if not isinstance(store, CanList):
+            pytest.skip("this store does not list")
+        async with aclosing(store.objects()) as found:
+            await anext(found)
+        assert await get(store, location) == DATA
+
+    async def test_copies_an_object(self, store: Store) -> None:
+        location = await put(store, new_key(), DATA, bytes(MIB), b"end")
+        if not isinstance(store, CanCopy):
+            pytest.skip("this store does not copy")
+        copy = await store.copy_from(store, location, new_key())
+        assert copy is not None
+        assert copy.store == store.name
+        assert copy.uri != location.uri
+        assert await store.size_bytes(copy) == len(DATA) + MIB + 3
+        assert await get(store, copy) == DATA + bytes(MIB) + b"end"
+        assert await get(store, location, ByteRange(0, len(DATA))) == DATA
+        await store.delete(copy)
+        await require_missing(store, copy)
+
+    async def test_copies_from_nobody_that_it_cannot_copy_from(self, store: Store) -> None:
+        if not isinstance(store, CanCopy):
+            pytest.skip("this store does not copy")
+        other, key = MemoryStore("another", {}), new_key()
+        missing = await location_of_missing(store, key)
+        assert await store.copy_from(other, await put(other, key, DATA), key) is None
+        await require_missing(store, missing)
+
+    async def test_copies_nothing_that_is_missing(self, store: Store) -> None:
+        if not isinstance(store, CanCopy):
+            pytest.skip("this store does not copy")
+        key = new_key()
+        missing = await location_of_missing(store, key)
+        with pytest.raises(DataNotFound):
+            await store.copy_from(store, await location_of_missing(store, new_key()), key)
+        await require_missing(store, missing)
+
+    async def test_a_copy_overwrites_nothing(self, store: Store) -> None:
+        if not isinstance(store, CanCopy):
+            pytest.skip("this store does not copy")
+        key = new_key()
+        first = await put(store, key, b"first")
+        with pytest.raises(DataExists):
+            await store.copy_from(store, await put(store, new_key(), b"second"), key)
+        assert await get(store, first) == b"first"
+
+    @pytest.mark.parametrize("rounds", [0, 1, 2, 5, 20])
+    async def test_a_cancelled_copy_leaves_all_or_nothing(self, store: Store, rounds: int) -> None:
+        if not isinstance(store, CanCopy):
+            pytest.skip("this store does not copy")
+        data = bytes(MIB) + b"x" * MIB
+        location, key = await put(store, new_key(), data), new_key()
+        missing = await location_of_missing(store, key)
+        task = asyncio.create_task(store.copy_from(store, location, key))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        task.cancel()
+        (copy,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(copy, Location):
+            assert await get(store, copy) == data
+        else:
+            assert isinstance(copy, asyncio.CancelledError)
+            await require_missing(store, missing)
+        assert await get(store, location) == data
+
+    async def test_nobody_uses_a_new_object(self, store: Store) -> None:
+        location = await put(store, new_key(), DATA)
+        if not isinstance(store, TellsUse):
+            pytest.skip("this store does not tell")
+        await store.require_unused(location)
+        await store.delete(location)
+        await store.require_unused(location)
 
     async def test_writes_several_objects_at_once(self, store: Store) -> None:
         def pieces(number: int) -> list[bytes]:

@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from blick.model.blob import ByteRange, Location
+from blick.model.blob import ByteRange, Location, StoredObject
 from blick.model.errors import DataExists, DataNotFound, RangeInvalid, StoreFull, StoreUnavailable, WriterClosed
 from blick.stores.base import Writer
 
 
 class MemoryStore:
-    """Keeps objects in a dict. Also OwnsUri. Option memory_store_capacity (bytes, default no limit)."""
+    """Keeps objects in a dict. Also OwnsUri, CanProbe, CanList. Option memory_store_capacity (bytes, default none)."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self._name = name
@@ -68,6 +68,16 @@ class MemoryStore:
         """See OwnsUri."""
         return uri.startswith(self._prefix)
 
+    async def probe(self) -> None:
+        """See CanProbe: this process's memory is always there."""
+
+    async def objects(self) -> AsyncGenerator[StoredObject, None]:
+        """See CanList."""
+        for key, data in tuple(self._objects.items()):
+            yield StoredObject(key, self._location(key), len(data), None)
+        for key, partial in tuple(self._partials.items()):
+            yield StoredObject(key, None, len(partial), None)
+
     def grow(self, partial: bytearray, buffer: memoryview) -> None:
         """Append `buffer` to a writer's bytes. Raises StoreFull."""
         self._require_room(len(buffer))
@@ -80,11 +90,14 @@ class MemoryStore:
         if key in self._objects:
             raise DataExists(self._name)
         self._objects[key] = bytes(self._partials.pop(key))
-        return Location(self._name, self._prefix + key)
+        return self._location(key)
 
     @property
     def _prefix(self) -> str:
         return f"memory://{self._name}/"
+
+    def _location(self, key: str) -> Location:
+        return Location(self._name, self._prefix + key)
 
     def _key_of(self, uri: str) -> str:
         return uri.removeprefix(self._prefix)
