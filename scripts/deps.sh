@@ -78,5 +78,5 @@ install_debian_packages() {
 }
 
 install_debian_packages
-# keystone, upstream, tempest: from PyPI, each in a virtual environment of its own in the user's cache folder
+# keystone, swift, upstream, tempest: from PyPI, each in a virtual environment of its own in the user's cache folder
 cd "$(dirname "${BASH_SOURCE[0]}")/.." && "${PYTHON:-python3}" -m tests.support.environments

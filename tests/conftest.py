@@ -17,6 +17,7 @@ from tests.support.mariadb import MariaDB
 from tests.support.memcached import Memcached
 from tests.support.parts import PARTS
 from tests.support.postgresql import PostgreSQL
+from tests.support.swift import Swift
 
 # No test depends on how fast the machine happens to be.
 settings.register_profile("any-pace", deadline=None)
@@ -144,4 +145,13 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 def memcached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memcached]:
     """A running memcached, shared by the whole run and not empty. Ask for the part too; to stop it, make your own."""
     with Memcached(tmp_path_factory.mktemp("memcached")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A running Swift with tempauth and S3, shared by the whole run: use containers of your own. Ask for the part too;
+    to stop it or to make it forget tokens, make your own.
+    """
+    with Swift(tmp_path_factory.mktemp("swift")) as server:
         yield server

@@ -1,4 +1,4 @@
-"""Virtual environments for programs that must not share ours: Keystone, the reference service, Tempest.
+"""Virtual environments for programs that must not share ours: Keystone, Swift, the reference service, Tempest.
 
 `environment(name)` makes one on first use, from requirements/<name>.txt, in the user's cache folder. `make deps` makes
 all of them ahead: `python -m tests.support.environments [name …]`. Standard library only: there may be no .venv yet.
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
-NAMES = ("keystone", "upstream", "tempest")
+NAMES = ("keystone", "upstream", "tempest", "swift")
 UNUSED_S = 14 * 24 * 3600
 """How long an environment of another list (an older one, or another branch's) is kept after its last use."""
 

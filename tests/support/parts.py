@@ -160,6 +160,10 @@ PARTS: dict[str, Part] = {
     "mounts": Part("mounts that only one process sees, for disks that fill up or turn read-only", mounts),
     "memcached": Part("a memcached server", programs("memcached", "setpriv")),
     "keystone": Part("a Keystone, the identity service", every(programs("setpriv"), environment("keystone"))),
+    "swift": Part(
+        "a Swift, the object store, with its S3 interface",
+        every(programs("memcached", "setpriv"), environment("swift")),
+    ),
     "upstream": Part("the reference service", every(programs("setpriv"), environment("upstream"))),
     "tempest": Part("Tempest, the field's own tests", environment("tempest")),
     "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),
