@@ -1,11 +1,18 @@
 """The disk is full, read-only, or lost a file: the client is told, the image stays usable, nothing is left behind."""
 
-from collections.abc import Callable
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.process.conftest import ServerFactory
+from tests.support.config_file import configured_server
 from tests.support.confined import (
     become_read_only,
     obeying_permissions,
@@ -14,7 +21,7 @@ from tests.support.confined import (
     with_small_disk_at,
 )
 from tests.support.images_api import ImagesApi
-from tests.support.remains import STORE, leases, stored_files
+from tests.support.remains import DATABASE, STORE, leases, stored_files
 from tests.support.server import BlickServer
 from tests.support.waiting import eventually
 from tests.support.wire import Answer, Wire
@@ -164,3 +171,67 @@ def test_data_that_was_cut_under_an_image(make_server: ServerFactory) -> None:
         answer = api.http.get(f"/v2/images/{image_id}/file")
         assert answer.status_code >= 500
         assert "100 bytes" in answer.text
+
+
+BIG = bytes(range(256)) * (64 * MIB // 256)
+
+
+@pytest.fixture
+def two_stores(tmp_path: Path) -> Iterator[BlickServer]:
+    """A server that prefers the store quick and keeps copies in the store safe."""
+    server = configured_server(
+        tmp_path / "blick",
+        {
+            "DEFAULT": {"enabled_backends": "quick:file, safe:file"},
+            "glance_store": {"default_backend": "quick"},
+            "quick": {"filesystem_store_datadir": tmp_path / "quick", "weight": 10},
+            "safe": {"filesystem_store_datadir": tmp_path / "safe"},
+        },
+    )
+    with server:
+        yield server
+
+
+def with_two_copies(server: BlickServer, folder: Path, data: bytes) -> str:
+    """An image that lies in both stores."""
+    with ImagesApi(server.url, None) as api:
+        image_id = str(api.create(**RAW)["id"])
+        assert put(server, api, image_id, data).status == 204
+    shutil.copyfile(folder / "quick" / image_id, folder / "safe" / image_id)
+    with closing(sqlite3.connect(server.data_dir / DATABASE)) as connection, connection:
+        connection.execute(
+            "INSERT INTO image_locations (image_id, value, meta_data, status, created_at, updated_at, deleted) "
+            "SELECT image_id, ?, ?, status, created_at, updated_at, deleted "
+            "FROM image_locations WHERE image_id = ?",
+            (f"file://{folder}/safe/{image_id}", '{"store": "safe"}', image_id),
+        )
+    return image_id
+
+
+def test_a_file_that_is_cut_while_it_is_sent_is_continued_from_the_other_store(
+    two_stores: BlickServer, tmp_path: Path
+) -> None:
+    image_id = with_two_copies(two_stores, tmp_path, BIG)
+    with httpx.stream("GET", f"{two_stores.url}/v2/images/{image_id}/file", timeout=120) as answer:
+        pieces = answer.iter_raw()
+        received = bytearray(next(pieces))
+        # Behind what the connection holds, a few megabytes: pages on their way would turn to zeros under it.
+        os.truncate(tmp_path / "quick" / image_id, len(BIG) // 2)
+        for piece in pieces:
+            received += piece
+    assert hashlib.sha256(received).digest() == hashlib.sha256(BIG).digest()
+    assert "cannot be read" in two_stores.log_text()
+
+
+def test_a_file_that_is_cut_without_another_copy_ends_the_connection(two_stores: BlickServer, tmp_path: Path) -> None:
+    with ImagesApi(two_stores.url, None) as api:
+        image_id = str(api.create(**RAW)["id"])
+        assert put(two_stores, api, image_id, BIG).status == 204
+    with httpx.stream("GET", f"{two_stores.url}/v2/images/{image_id}/file", timeout=120) as answer:
+        pieces = answer.iter_raw()
+        next(pieces)
+        os.truncate(tmp_path / "quick" / image_id, len(BIG) // 2)
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in pieces:
+                pass
+    assert "the stored data ended early" in two_stores.log_text()

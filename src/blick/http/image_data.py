@@ -1,18 +1,22 @@
 """Image data over HTTP: PUT and GET of /v2/images/{image_id}/file (spec: images-api §10)."""
 
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from blick.http.request import Request
 from blick.http.responses import no_content
+from blick.http.server.sendfile import FileBroken
 from blick.model.blob import ByteRange
-from blick.model.errors import Invalid, RangeInvalid, UnsupportedMediaType
-from blick.ops import image_data
-from blick.ops.image_data import ImageData
+from blick.model.errors import Invalid, RangeInvalid, StoreError, UnsupportedMediaType
+from blick.ops import image_copies, image_data
+from blick.ops.image_copies import ImageData
 from blick.stream import ranges
+
+_log = logging.getLogger(__name__)
 
 _OCTETS = "application/octet-stream"
 # Longer numbers are no sizes of anything; Python refuses to read very long ones.
@@ -52,14 +56,18 @@ def _expected_bytes(headers: Mapping[str, str]) -> int | None:
 async def download(request: Request) -> Response:
     """GET /v2/images/{image_id}/file"""
     image_id = request.path_params["image_id"]
-    data = await image_data.open_data(request.services, request.context, image_id, _preferred(request))
+    data = await image_copies.open_data(request.services, request.context, image_id, _preferred(request))
     if data is None:
         return Response(status_code=204)
     try:
+        elsewhere = await data.signed_url()
         wanted = ranges.wanted(request.headers.get("range"), request.headers.get("content-range"), data.size_bytes)
     except BaseException:
         data.close()
         raise
+    if elsewhere is not None:
+        data.close()
+        return RedirectResponse(elsewhere, headers=_checksum(data))
     response = DataResponse(data, wanted)
     await response.open()
     return response
@@ -70,6 +78,10 @@ def _preferred(request: Request) -> list[str] | None:
     if not named:
         return None
     return [store_id.strip() for store_id in named[-1].split(",") if store_id.strip()]
+
+
+def _checksum(data: ImageData) -> dict[str, str]:
+    return {"content-md5": data.image.checksum} if data.image.checksum else {}
 
 
 class DataResponse(Response):
@@ -83,9 +95,7 @@ class DataResponse(Response):
     def __init__(self, data: ImageData, wanted: ByteRange | None) -> None:
         self._data = data
         self._wanted = wanted or ByteRange(0, data.size_bytes)
-        headers = {"content-length": str(self._wanted.length_bytes)}
-        if data.image.checksum:
-            headers["content-md5"] = data.image.checksum
+        headers = {"content-length": str(self._wanted.length_bytes), **_checksum(data)}
         if wanted is not None:
             last = wanted.end_bytes - 1
             headers["content-range"] = f"bytes {wanted.offset_bytes}-{last}/{data.size_bytes}"
@@ -104,7 +114,7 @@ class DataResponse(Response):
         try:
             self._first = await anext(pieces)
         except StopAsyncIteration as error:
-            raise RangeInvalid(self._data.store.name) from error
+            raise RangeInvalid(self._data.copy.store.name) from error
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - Starlette's signature
@@ -113,24 +123,29 @@ class DataResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             zero_copy = "http.response.zerocopysend" in scope.get("extensions", {})
             if self._data.file is not None and zero_copy and self._wanted.length_bytes:
-                await send(
-                    {
-                        "type": "http.response.zerocopysend",
-                        "file": self._data.file,
-                        "offset": self._wanted.offset_bytes,
-                        "count": self._wanted.length_bytes,
-                    }
-                )
+                await self._send_file(send, self._data.file)
             else:
-                await self._send_pieces(send)
+                await self._send_pieces(send, self._pieces or self._data.pieces(self._wanted))
         finally:
             self._data.close()
 
-    async def _send_pieces(self, send: Send) -> None:
-        if self._wanted.length_bytes:
-            async with aclosing(self._pieces or self._data.pieces(self._wanted)) as pieces:
-                if self._first is not None:
-                    await send({"type": "http.response.body", "body": bytes(self._first), "more_body": True})
+    async def _send_file(self, send: Send, file: int) -> None:
+        offset, count = self._wanted.offset_bytes, self._wanted.length_bytes
+        try:
+            await send({"type": "http.response.zerocopysend", "file": file, "offset": offset, "count": count})
+        except FileBroken as error:
+            _log.error("image %s cannot be read on: %s", self._data.image.id, error)
+            rest = self._data.without_file(error.sent_bytes)
+            if rest is None:
+                raise StoreError(self._data.copy.store.name, str(error)) from error
+            left = ByteRange(offset + error.sent_bytes, count - error.sent_bytes)
+            await self._send_pieces(send, rest.pieces(left))
+
+    async def _send_pieces(self, send: Send, pieces: AsyncGenerator[memoryview, None]) -> None:
+        async with aclosing(pieces):
+            if self._first is not None:
+                await send({"type": "http.response.body", "body": bytes(self._first), "more_body": True})
+            if self._wanted.length_bytes:
                 async for piece in pieces:
                     await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

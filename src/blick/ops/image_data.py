@@ -1,30 +1,25 @@
-"""An image's bytes: in and out (spec: images-api §10; design: the data path, crash safety)."""
+"""An image's bytes come in (spec: images-api §10; design: the data path, crash safety). Out: blick.ops.image_copies."""
 
 import logging
-import os
-from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from blick.db import uploads
 from blick.db.uploads import Lease
-from blick.model.blob import ByteRange, Location
+from blick.model.blob import Location
 from blick.model.context import RequestContext
 from blick.model.errors import (
     BlickError,
     Conflict,
     DataExists,
-    DataNotFound,
-    Forbidden,
     Invalid,
     LimitExceeded,
-    StoreError,
 )
-from blick.model.image import DEACTIVATED, QUEUED, UNFINISHED, Image, ImageLocation
+from blick.model.image import QUEUED, Image
 from blick.model.quota import IMAGE_COUNT_UPLOADING, IMAGE_SIZE_TOTAL, Measure, Quota, Usage
 from blick.ops import access, quota
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
 from blick.ops.services import Services
-from blick.stores.base import HasLocalFile, Store
+from blick.stores.base import Store
 from blick.stream.body import BodySource
 from blick.stream.hashing import Hashing
 from blick.stream.hop import hop, to_the_end
@@ -160,84 +155,3 @@ def _metadata(services: Services, location: Location) -> dict[str, object]:
     """What is kept beside a location: what the driver says, and the store's id where there are several."""
     named = {"store": location.store} if services.settings.stores.multi_store else {}
     return {**location.metadata, **named}
-
-
-@dataclass(frozen=True, slots=True)
-class ImageData:
-    """Where the bytes of an image come from. Either `file`, an open descriptor that the receiver closes with
-    `close`, or pieces through `pieces`."""
-
-    image: Image
-    size_bytes: int
-    store: Store
-    location: Location
-    file: int | None
-
-    def pieces(self, wanted: ByteRange) -> AsyncGenerator[memoryview, None]:
-        """The wanted bytes, from the store; see `Store.read`."""
-        return self.store.read(self.location, wanted)
-
-    def close(self) -> None:
-        """Give the descriptor back. Once."""
-        if self.file is not None:
-            os.close(self.file)
-
-
-async def open_data(
-    services: Services, context: RequestContext, image_id: str, prefer: Sequence[str] | None = None
-) -> ImageData | None:
-    """The image's data, from the first store that has it whole; None if the image has no data yet.
-
-    `prefer`: ids of stores to try first, None if the caller named none. Raises NotFound, Forbidden, Invalid (an
-    unknown store), DataNotFound where the data of an active image is missing in every store, or the last store's
-    error.
-    """
-    image = await access.load(services, context, image_id)
-    if image.status == DEACTIVATED and not context.is_admin:
-        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
-    await services.policy.require_on_image("download_image", context, image)
-    if prefer is not None:
-        await _require_choice(services, context, image, prefer)
-    # A location that was refused may still stand on a queued image, or one that is being verified: no data yet.
-    if image.status in UNFINISHED or not image.locations:
-        return None
-    last: StoreError | None = None
-    for found in _in_order(services, image, prefer or ()):
-        try:
-            store = services.stores.for_location(found.uri, found.metadata)
-            return await _open(image, store, Location(store.name, found.uri, found.metadata))
-        except StoreError as error:
-            _log.error("image %s cannot be read from store %s: %s", image.id, error.store, error)
-            last = error
-    if last is None or isinstance(last, DataNotFound):
-        raise DataNotFound(
-            last.store if last else "none", f"image {image.id} exists, but its data is missing in this store"
-        )
-    raise last
-
-
-async def _require_choice(services: Services, context: RequestContext, image: Image, prefer: Sequence[str]) -> None:
-    if not services.settings.stores.multi_store:
-        raise Invalid("There is only one store here: none can be preferred.")
-    await services.policy.require_on_image("download_from_store", context, image)
-    for store_id in prefer:
-        services.stores.by_id(store_id)
-
-
-def _in_order(services: Services, image: Image, prefer: Sequence[str]) -> list[ImageLocation]:
-    """Preferred stores in their order, then the rest by weight."""
-    rank = {store_id: position for position, store_id in enumerate(dict.fromkeys(prefer))}
-    found = services.stores.ordered(image.locations)
-    return sorted(found, key=lambda place: rank.get(str(place.metadata.get("store", "")), len(rank)))
-
-
-async def _open(image: Image, store: Store, location: Location) -> ImageData:
-    if isinstance(store, HasLocalFile):
-        file = await store.open_file(location)
-        data = ImageData(image, os.fstat(file).st_size, store, location, file)
-    else:
-        data = ImageData(image, await store.size_bytes(location), store, location, None)
-    if image.size is not None and data.size_bytes != image.size:
-        data.close()
-        raise StoreError(store.name, f"{data.size_bytes} bytes are stored, {image.size} are recorded")
-    return data

@@ -81,12 +81,15 @@ class Stores:
 
     def by_id(self, store_id: str) -> Store:
         """The store of that id. Raises Invalid if there is none, StoreUnavailable if it could not be opened."""
-        store = self._stores.get(store_id)
+        self.require_known(store_id)
         if store_id in self._left_out:
             raise StoreUnavailable(store_id, "this store could not be opened")
-        if store is None:
+        return self._stores[store_id]
+
+    def require_known(self, store_id: str) -> None:
+        """Raises Invalid if there is no store of that id, open or not."""
+        if store_id not in self._stores and store_id not in self._left_out:
             raise Invalid(f"There is no store {store_id!r} here.")
-        return store
 
     def for_location(self, uri: str, metadata: Mapping[str, Any]) -> Store:
         """The store that keeps the bytes of a recorded location: the one it names, else the one whose URI it is.

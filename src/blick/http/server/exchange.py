@@ -14,7 +14,7 @@ from blick.http.server.head import RequestHead
 from blick.http.server.inbound import Inbound
 from blick.http.server.limits import ProtocolLimits
 from blick.http.server.line import Line
-from blick.http.server.sendfile import ClientStalled, FileSender, FileTooShort
+from blick.http.server.sendfile import ClientStalled, FileBroken, FileSender
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -284,7 +284,10 @@ class Exchange:
             self._pending = None
 
     async def _send_file(self, message: Message) -> bool:
-        """Send a part of a file; gives whether it all went out."""
+        """Send a part of a file; gives whether it all went out.
+
+        Raises FileBroken where the application can send the rest from elsewhere: it must, or fail.
+        """
         source: int = message["file"]
         offset = message.get("offset")
         offset = os.lseek(source, 0, os.SEEK_CUR) if offset is None else offset
@@ -299,8 +302,16 @@ class Exchange:
             self._left_bytes -= count
             if self._left_bytes < 0:
                 raise RuntimeError("The response is longer than its content-length.")
-        if not await self._stream_file(source, offset, count):
-            return False
+        try:
+            if not await self._stream_file(source, offset, count):
+                return False
+        except FileBroken as error:
+            if self._chunked:
+                self._line.abort()  # the chunk that was announced can't be cut short
+                return False
+            if self._left_bytes >= 0:
+                self._left_bytes += count - error.sent_bytes
+            raise
         if self._chunked:
             self._line.write(b"\r\n")
         return True
@@ -313,10 +324,6 @@ class Exchange:
         self._sender = FileSender(self._line, around.executor, around.limits, source, offset, count)
         try:
             await self._sender.send()
-        except FileTooShort:
-            around.logger.error("A file is shorter than the %d bytes promised of it: connection cut.", count)
-            self._line.abort()
-            return False
         except (ClientStalled, OSError) as error:
             around.logger.info("A download was broken off: %s", str(error) or "the client took nothing for too long")
             self._line.abort()

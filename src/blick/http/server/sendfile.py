@@ -5,6 +5,7 @@ parked as in `handoff`: the event loop waits for room, and a thread comes back o
 """
 
 import asyncio
+import errno
 import os
 import select
 import time
@@ -19,8 +20,12 @@ TURN_S = 1.0  # and is given back after so long, that others get it and a cancel
 FAST_BYTES = 4 << 20  # a client that took so many in one turn is worth waiting for
 
 
-class FileTooShort(Exception):
-    """The file ended before the part that was promised."""
+class FileBroken(Exception):
+    """The file ended before the part that was promised, or cannot be read; `sent_bytes` of the part went out."""
+
+    def __init__(self, reason: str, sent_bytes: int) -> None:
+        self.sent_bytes = sent_bytes
+        super().__init__(f"{reason} after {sent_bytes} bytes were sent")
 
 
 class ClientStalled(Exception):
@@ -30,7 +35,7 @@ class ClientStalled(Exception):
 class FileSender:
     """Sends one part of an open file; `wake` when the connection is gone meanwhile."""
 
-    __slots__ = ("_count", "_descriptor", "_executor", "_limits", "_line", "_offset", "_source", "_waiter")
+    __slots__ = ("_count", "_descriptor", "_executor", "_limits", "_line", "_offset", "_source", "_start", "_waiter")
 
     def __init__(
         self, line: Line, executor: Executor, limits: ProtocolLimits, source: int, offset: int, count: int
@@ -39,7 +44,7 @@ class FileSender:
         self._executor = executor
         self._limits = limits
         self._source = source
-        self._offset = offset
+        self._offset = self._start = offset
         self._count = count
         self._descriptor = -1
         self._waiter: asyncio.Future[None] | None = None
@@ -47,7 +52,7 @@ class FileSender:
     async def send(self) -> None:
         """Send it. The transport's own buffer has to be empty, and nobody may write meanwhile.
 
-        Raises FileTooShort, ClientStalled, OSError when the client is gone. Joins its thread when cancelled.
+        Raises FileBroken, ClientStalled, OSError when the client is gone. Joins its thread when cancelled.
         """
         with self._line.duplicate() as connection:
             connection.setblocking(False)
@@ -84,10 +89,17 @@ class FileSender:
                 if not poll.poll(patience_s * 1000):
                     return
                 continue
+            except OSError as error:
+                if isinstance(error, ConnectionError | TimeoutError) or error.errno == errno.ENOTCONN:
+                    raise
+                raise self._broken(error.strerror or "it cannot be read") from error
             if sent == 0:
-                raise FileTooShort
+                raise self._broken("the stored data ended early")
             self._offset += sent
             self._count -= sent
+
+    def _broken(self, reason: str) -> FileBroken:
+        return FileBroken(reason, self._offset - self._start)
 
     async def _writable(self) -> None:
         loop = self._line.loop
