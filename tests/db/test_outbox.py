@@ -68,3 +68,19 @@ def test_an_upload_that_ends_while_its_image_is_deleted(database: Database) -> N
     assert uploaded is None
     assert isinstance(deleted, list)
     assert [entry.location.uri for entry in deleted] == ["file:///x"]
+
+
+def test_everything_that_waits_is_told_page_by_page(database: Database) -> None:
+    database.write_now(outbox.add, ID, PLACES, 1000)
+    database.write_now(outbox.add, "another", PLACES[:1], 2000)
+    first = database.read_now(outbox.entries, 0, 1)
+    database.write_now(outbox.failed, first[0], "no answer", 700)
+    [told] = database.read_now(outbox.entries, 0, 1)
+    assert (told.location, told.not_before_ms, told.last_error) == (PLACES[0], 700, "no answer")
+    rest = database.read_now(outbox.entries, told.id, 10)
+    assert [(entry.image_id, entry.location, entry.last_error) for entry in rest] == [
+        (ID, PLACES[1], None),
+        ("another", PLACES[0], None),
+    ]
+    assert database.read_now(outbox.entries, rest[-1].id, 10) == []
+    assert [entry.id for entry in database.read_now(outbox.of_images, ["another", "nobody"])] == [rest[-1].id]

@@ -1,6 +1,6 @@
 """Bytes to remove: rows written in the transaction that gave the bytes up, worked off after it, until done."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,17 @@ from blick.model.image import ImageLocation
 
 @dataclass(frozen=True, slots=True)
 class LocationDelete:
-    """One location whose bytes are to be removed; `attempts` have failed so far."""
+    """One location whose bytes are to be removed; `attempts` have failed so far, the last one with `last_error`.
+
+    Until `not_before_ms` nobody tries, but who has claimed it.
+    """
 
     id: int
     image_id: str
     location: ImageLocation
     attempts: int
+    not_before_ms: int = 0
+    last_error: str | None = None
 
 
 def add(connection: Connection, image_id: str, locations: Iterable[ImageLocation], not_before_ms: int) -> None:
@@ -70,6 +75,20 @@ def of_image(connection: Connection, image_id: str) -> list[LocationDelete]:
     return [_entry(row) for row in rows]
 
 
+def of_images(connection: Connection, image_ids: Collection[str]) -> list[LocationDelete]:
+    """What is still to be removed of these images."""
+    table = location_deletes
+    rows = connection.execute(select(table).where(table.c.image_id.in_(image_ids)).order_by(table.c.id))
+    return [_entry(row) for row in rows]
+
+
+def entries(connection: Connection, after_id: int, limit: int) -> list[LocationDelete]:
+    """The next `limit` deletions behind the one of id `after_id`, due or not, in the order in which they came up."""
+    table = location_deletes
+    rows = connection.execute(select(table).where(table.c.id > after_id).order_by(table.c.id).limit(limit))
+    return [_entry(row) for row in rows]
+
+
 def claim(connection: Connection, entry: LocationDelete, until_ms: int) -> bool:
     """Make sure that for now only we try this one. False: someone else does, or it is done."""
     table = location_deletes
@@ -97,4 +116,4 @@ def failed(connection: Connection, entry: LocationDelete, error: str, retry_at_m
 
 def _entry(row: Row[Any]) -> LocationDelete:
     location = ImageLocation(row.uri, msgspec.json.decode(row.meta_data))
-    return LocationDelete(row.id, row.image_id, location, row.attempts)
+    return LocationDelete(row.id, row.image_id, location, row.attempts, row.not_before_ms, row.last_error)
