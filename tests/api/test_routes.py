@@ -139,11 +139,12 @@ async def prepared(service: Service, method: str, path: str) -> str:
     return path.format(image_id=image["id"], tag="t", member_id="p2")
 
 
-# Asked only where there are several stores, or locations are shown: see test_image_data, test_info_stores and
-# test_locations_patch; or where there is an http store: see test_locations.
+# Asked only where there are several stores, or locations are shown: see test_image_data, test_info_stores, test_stores
+# and test_locations_patch; or where there is an http store: see test_locations.
 ASKED_ELSEWHERE = (
     "download_from_store",
     "stores_info_detail",
+    "get_image_location",
     "set_image_location",
     "delete_image_location",
     "add_image_location",
