@@ -5,7 +5,7 @@ then location, then deletion): what moves from one to the next between two state
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -46,6 +46,10 @@ class RecordedCopy:
     def has_hash(self) -> bool:
         """Is there anything to tell good bytes by?"""
         return self.checksum is not None or None not in (self.os_hash_algo, self.os_hash_value)
+
+    def is_still(self, other: "RecordedCopy") -> bool:
+        """Do both records say the same of the bytes?"""
+        return replace(self, status=other.status) == other
 
     def fault(self, digests: Digests) -> str | None:
         """What is wrong with bytes that have these digests, in words; None if they are the image's."""

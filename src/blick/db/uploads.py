@@ -48,6 +48,16 @@ def begin(connection: Connection, lease: Lease, now: datetime, quota: Quota | No
         if not hold(connection, lease.image_id):
             raise NotFound(f"No image found with ID {lease.image_id}")
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
+    take(connection, lease)
+    if quota is None:
+        return NOTHING
+    used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
+    quota.require(used, {Measure.STORED: lease.reserved_bytes})
+    return used
+
+
+def take(connection: Connection, lease: Lease) -> None:
+    """Note that `lease.holder` is at the image's data. Raises Conflict, and ends the transaction, if somebody is."""
     try:
         connection.execute(
             insert(leases),
@@ -62,11 +72,6 @@ def begin(connection: Connection, lease: Lease, now: datetime, quota: Quota | No
         )
     except IntegrityError as error:
         raise Conflict(f"The data of image {lease.image_id} is still being cleaned up. Try again.") from error
-    if quota is None:
-        return NOTHING
-    used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
-    quota.require(used, {Measure.STORED: lease.reserved_bytes})
-    return used
 
 
 def finish(
@@ -94,7 +99,7 @@ def finish(
     }
     if not images.set_status(connection, lease.image_id, (SAVING,), ACTIVE, now, values):
         raise Gone(f"Image {lease.image_id} was deleted or changed while its data was uploaded.")
-    if not _drop(connection, lease):
+    if not drop(connection, lease):
         raise Gone(f"The upload to image {lease.image_id} took too long without a sign of life and was given up.")
     images.drop_locations(connection, lease.image_id, now)
     images.add_location(connection, lease.image_id, location.uri, location.metadata, now)
@@ -105,7 +110,7 @@ def give_back(connection: Connection, lease: Lease, now: datetime) -> None:
 
     An image that was deleted meanwhile stays deleted. Without effect if the lease is no longer ours.
     """
-    if _drop(connection, lease):
+    if drop(connection, lease):
         cleared: Mapping[str, Any] = dict.fromkeys(
             ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
         )
@@ -144,7 +149,8 @@ def is_ours(connection: Connection, lease: Lease) -> bool:
     return connection.execute(found).first() is not None
 
 
-def _drop(connection: Connection, lease: Lease) -> bool:
+def drop(connection: Connection, lease: Lease) -> bool:
+    """End the lease. False: it is no longer ours."""
     changed = connection.execute(
         delete(leases).where(leases.c.image_id == lease.image_id, leases.c.token == lease.token)
     )
