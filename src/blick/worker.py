@@ -21,7 +21,7 @@ from blick.jobs.queue import JobQueue
 from blick.jobs.worker import Handler, Worker
 from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.model.task import LOCATION_IMPORT
-from blick.ops import cleanup, location_import
+from blick.ops import cleanup, location_import, stores
 from blick.ops.services import Services, is_dead
 from blick.stream.hop import hop
 
@@ -161,11 +161,12 @@ def job_worker(services: Services) -> Worker:
 
 
 def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
-    """Jobs, leases, left-overs, deletions and keys: tasks that run until they are cancelled."""
+    """Jobs, leases, left-overs, deletions, stores and keys: tasks that run until they are cancelled."""
     tasks = [
         asyncio.create_task(job_worker(services).run(), name="jobs"),
         asyncio.create_task(cleanup.renew_forever(services), name="leases"),
         asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
+        asyncio.create_task(stores.look_after_forever(services), name="stores"),
     ]
     if services.settings.identity.kind == "standalone":
         tasks.append(asyncio.create_task(_renew_signing_keys(services), name="signing keys"))

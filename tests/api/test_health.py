@@ -100,3 +100,15 @@ class TestStrangers:
     async def test_they_find_nothing(self, service: Service) -> None:
         answer = await service.call("anonymous", "GET", "/healthcheck")
         assert answer.status_code == 404
+
+
+def test_a_store_in_trouble_is_told_of_in_detail_and_keeps_nobody_away() -> None:
+    scope = {"type": "http", "method": "GET", "headers": (), "client": ("127.0.0.1", 1)}
+    for detailed in (False, True):
+        health = Health(HealthSettings(detailed=detailed), 9292, lambda: {"far": "no answer"})
+        answer = health.answer(scope, "application/json")
+        assert answer is not None
+        assert answer.status_code == 200
+        told = json.loads(bytes(answer.body))["reasons"]
+        far = {"class": "stores", "details": "Store far: no answer", "reason": "STORE UNAVAILABLE"}
+        assert told == ([far] if detailed else ["OK"])

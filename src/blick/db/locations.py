@@ -57,9 +57,19 @@ def change_image(
     apply(connection, image_id, writes, now)
     image = images.get(connection, image_id, limits.project_id)
     assert image is not None, "its row is ours in this transaction"
+    return image, _to_remove(connection, image_id, writes)
+
+
+def remove(connection: Connection, image_id: str, writes: LocationWrites, now: datetime) -> list[LocationDelete]:
+    """Take locations away, and nothing else: whose bytes to remove. Raises Conflict, Forbidden as `change_image`."""
+    apply(connection, image_id, writes, now)
+    return _to_remove(connection, image_id, writes)
+
+
+def _to_remove(connection: Connection, image_id: str, writes: LocationWrites) -> list[LocationDelete]:
     removed = {place.uri for place in writes.removed}
     left = outbox.of_image(connection, image_id) if removed else []
-    return image, [entry for entry in left if entry.location.uri in removed]
+    return [entry for entry in left if entry.location.uri in removed]
 
 
 def apply(connection: Connection, image_id: str, writes: LocationWrites, now: datetime) -> None:

@@ -60,7 +60,7 @@ class App:
         self._mounts = mounts
         settings = services.settings
         self._versions = Versions(settings.api.image_cache_dir is not None, settings.stores.multi_store)
-        self._health = Health(settings.health, settings.server.bind_port)
+        self._health = Health(settings.health, settings.server.bind_port, lambda: services.stores.trouble)
         self._routes = [(StarletteRoute(route.path, _never), route) for route in ROUTES]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,6 +1,6 @@
 """The health check: for load balancers and service managers; nobody is asked who he is (spec: images-api §3)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from ipaddress import IPv6Address, ip_address
@@ -22,18 +22,27 @@ class _Finding:
     check: str
     reason: str
     details: str
+    is_grave: bool = True
 
     @property
     def well(self) -> bool:
-        return self.reason == _OK
+        """May the service be given work all the same?"""
+        return self.reason == _OK or not self.is_grave
 
 
 class Health:
-    """Says whether this service wants to be given work. `port` is the one it listens on."""
+    """Says whether this service wants to be given work. `port` is the one it listens on.
 
-    def __init__(self, settings: HealthSettings, port: int) -> None:
+    `stores_in_trouble` gives their ids with the reason. They are told of in detail only, and keep nobody away: what
+    lies in the others is served.
+    """
+
+    def __init__(
+        self, settings: HealthSettings, port: int, stores_in_trouble: Callable[[], Mapping[str, str]] = dict
+    ) -> None:
         self._settings = settings
         self._port = port
+        self._stores_in_trouble = stores_in_trouble
 
     def answer(self, scope: Scope, accept: str) -> Response | None:
         """The answer in the shape that `accept` asks for; None for callers who are not to know."""
@@ -83,6 +92,9 @@ class Health:
                 yield _Finding("enable_by_files", _OK, "Specified file paths are available")
             else:
                 yield _Finding("enable_by_files", "FILE PATH MISSING", f"File path {missing} is missing")
+        if self._settings.detailed:
+            for store_id, reason in self._stores_in_trouble().items():
+                yield _Finding("stores", "STORE UNAVAILABLE", f"Store {store_id}: {reason}", is_grave=False)
 
     def _document(self, findings: tuple[_Finding, ...]) -> dict[str, object]:
         if not self._settings.detailed:

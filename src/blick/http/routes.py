@@ -251,7 +251,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/stores/{store_id}/{image_id}",
-        {"DELETE": Call(stores.refuse, (), "Delete one store's copy: no site has that yet", (404,), takes_body=False)},
+        {
+            "DELETE": Call(
+                stores.delete_copy,
+                ("get_image_location", "delete_image_location"),
+                "Delete one store's copy of an image",
+                (204,),
+                takes_body=False,
+            )
+        },
     ),
     Route(
         "/tasks",

@@ -17,7 +17,7 @@ from blick.model.image import DEACTIVATED, UNFINISHED, Image, ImageLocation
 from blick.model.location import WEB_SCHEMES, scheme_of
 from blick.ops import access
 from blick.ops.services import Services
-from blick.stores.base import ActsForCaller, CanSignUrls, HasLocalFile, Store
+from blick.stores.base import ActsForCaller, CanSignUrls, HasLocalFile, Store, TellsUse
 
 _log = logging.getLogger(__name__)
 
@@ -175,6 +175,21 @@ def copy_at(services: Services, context: RequestContext | None, place: ImageLoca
     if context is not None and isinstance(store, ActsForCaller):
         store = store.acting_for(context)
     return Copy(store, Location(store.name, place.uri, place.metadata))
+
+
+async def require_unused(services: Services, context: RequestContext, places: Iterable[ImageLocation]) -> None:
+    """Raises DataInUse if the bytes at one of the places cannot be removed now, StoreUnavailable.
+
+    A store that is not there, or not configured any more, is not asked: the bytes are removed when it is back.
+    """
+    for place in places:
+        try:
+            copy = copy_at(services, context, place)
+        except StoreError as error:
+            _log.info("cannot ask whether data is in use: %s", error)
+            continue
+        if isinstance(copy.store, TellsUse):
+            await copy.store.require_unused(copy.location)
 
 
 def _in_order(services: Services, image: Image, prefer: Sequence[str]) -> list[ImageLocation]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blick.db import location_imports
+from blick.db import locations as db_locations
 from blick.db.locations import LocationWrites
 from blick.model.blob import Location
 from blick.model.context import RequestContext
-from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, StoreError
+from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, NotFound, StoreError
 from blick.model.image import ACTIVE, DEACTIVATED, QUEUED, Image, ImageLocation
 from blick.model.image_patch import Change, LocationChange
 from blick.model.location import (
@@ -23,8 +24,8 @@ from blick.model.location import (
     scheme_of,
 )
 from blick.model.task import LOCATION_IMPORT, PENDING, Task
-from blick.ops import access, quota
-from blick.ops.cleanup import CLAIM_MS
+from blick.ops import access, image_copies, quota
+from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
 from blick.stream.addresses import require_fetchable
 from blick.stream.hop import hop
@@ -219,6 +220,38 @@ def _task_for(services: Services, context: RequestContext, wanted: LocationImpor
         updated_at=now,
         input={"image_id": wanted.image_id, "loc_url": wanted.url, "validation_data": wanted.validation_data},
     )
+
+
+async def remove_from_store(services: Services, context: RequestContext, store_id: str, image_id: str) -> None:
+    """Remove the copy of an active image that one store has, record first, then bytes (DELETE /stores/…; spec §17).
+
+    Raises NotFound (one store without a name, no such image, not in that store), Forbidden (policy; the last copy),
+    Conflict (unknown store, not active), DataInUse, StoreUnavailable.
+    """
+    if not services.settings.stores.multi_store:
+        raise NotFound("Deleting from one store is not supported at this site.")
+    access.require_writer(context)
+    image = await access.load_for(services, context, image_id, "get_image_location")
+    await services.policy.require_on_image("delete_image_location", context, image)
+    if not services.stores.is_known(store_id):
+        raise Conflict(f"There is no store {store_id!r} here.")
+    if image.status != ACTIVE:
+        raise Conflict(f"The copies of an image in status {image.status} cannot be removed one by one.")
+    copies = [place for place in services.stores.ordered(image.locations) if place.metadata.get("store") == store_id]
+    if not copies:
+        raise NotFound(f"Image {image_id} is not in the store {store_id}.")
+    await image_copies.require_unused(services, context, copies)
+    writes = LocationWrites(
+        added=[],
+        removed=copies,
+        updated=[],
+        reordered=[],
+        first_data=None,
+        quota=services.settings.quotas.image_location_quota,
+        not_before_ms=services.now_ms() + CLAIM_MS,
+    )
+    for entry in await services.database.write(db_locations.remove, image.id, writes, services.now()):
+        await remove_bytes(services, entry)
 
 
 async def list_locations(services: Services, context: RequestContext, image_id: str) -> Sequence[ImageLocation]:

@@ -1,19 +1,24 @@
 """The stores of a site, as users and services may know them (spec: images-api §16)."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from blick.conf.settings import StoreSettings
 from blick.model.context import RequestContext
-from blick.model.errors import NotFound, StoreError, StoreReadOnly
+from blick.model.errors import NotFound
 from blick.ops.services import Services
-from blick.stores.base import CanProbe, HasProperties
+from blick.stores.base import HasProperties
+from blick.stores.registry import trouble_of
+
+_log = logging.getLogger(__name__)
 
 _READ_ONLY_TYPES = frozenset({"http"})
 # How long a store may take to tell of itself; the others are not kept waiting by one that hangs.
 PATIENCE_S = 5.0
+_LOOK_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +76,21 @@ def _info(services: Services, store: StoreSettings) -> StoreInfo:
 
 
 async def _properties(services: Services, store_id: str) -> Mapping[str, Any]:
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            store = services.stores.by_id(store_id)
-            if isinstance(store, CanProbe):
-                await store.probe()
-            return await store.properties() if isinstance(store, HasProperties) else {}
-    except StoreReadOnly as error:
-        known = await store.properties() if isinstance(store, HasProperties) else {}
-        return {**known, "status": "read-only", "reason": str(error)}
-    except StoreError as error:
-        reason = services.stores.left_out.get(store_id, str(error))
+    reason = services.stores.left_out.get(store_id)
+    if reason is not None:
         return {"status": "unavailable", "reason": reason}
-    except TimeoutError:
-        return {"status": "unavailable", "reason": f"no answer within {PATIENCE_S:g} seconds"}
+    store = services.stores.by_id(store_id)
+    reason = await trouble_of(store, PATIENCE_S)
+    if reason is not None:
+        return {"status": "unavailable", "reason": reason}
+    return await store.properties() if isinstance(store, HasProperties) else {}
+
+
+async def look_after_forever(services: Services) -> None:
+    """Notice stores that went away or came back; until cancelled. Whatever goes wrong is logged and tried again."""
+    while True:
+        try:
+            await services.stores.look_after(PATIENCE_S)
+        except Exception:
+            _log.exception("looking after the stores failed and will be tried again")
+        await asyncio.sleep(_LOOK_EVERY_S)

@@ -3,6 +3,7 @@
 Drivers are found by entry point (group `blick.stores`, name = type) and imported only if a store needs them.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -12,9 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from blick.conf.settings import StoreSettings, StoresSettings
-from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavailable
+from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreError, StoreUnavailable
 from blick.model.image import ImageLocation
-from blick.stores.base import OwnsUri, Store
+from blick.stores.base import CanProbe, OwnsUri, Store
 from blick.stream.hop import hop
 
 _log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Stores:
         self._left_out = dict(left_out)
         self._are_named = are_named
         self._opener = opener
+        self._trouble: dict[str, str] = {}
 
     @property
     def default(self) -> Store:
@@ -63,21 +65,38 @@ class Stores:
         """The ids of configured stores that are not open, with the reason."""
         return self._left_out
 
-    async def reopen(self) -> None:
-        """Try again to open what could not be opened; never two at once."""
+    @property
+    def trouble(self) -> Mapping[str, str]:
+        """The ids of stores that are not open, or gave no sign of life when last asked, with the reason."""
+        return {**self._trouble, **self._left_out}
+
+    async def look_after(self, patience_s: float) -> None:
+        """Try again to open what could not be opened, and ask what is open for a sign of life; never two at once."""
         for store_id in tuple(self._left_out):
-            if self._opener is None:
-                return
-            try:
-                store = await hop(None, self._opener, store_id)
-            except StartRefused as error:
-                if self._left_out[store_id] != str(error):
-                    _log.warning("store %s is still left out: %s", store_id, error)
-                self._left_out[store_id] = str(error)
-            else:
-                self._stores[store_id] = store
-                del self._left_out[store_id]
-                _log.warning("store %s is open now", store_id)
+            await self._reopen(store_id)
+        await asyncio.gather(*[self._ask(store, patience_s) for store in tuple(self._stores.values())])
+
+    async def _reopen(self, store_id: str) -> None:
+        if self._opener is None:
+            return
+        try:
+            store = await hop(None, self._opener, store_id)
+        except StartRefused as error:
+            if self._left_out[store_id] != str(error):
+                _log.warning("store %s is still left out: %s", store_id, error)
+            self._left_out[store_id] = str(error)
+        else:
+            self._stores[store_id] = store
+            del self._left_out[store_id]
+            _log.warning("store %s is open now", store_id)
+
+    async def _ask(self, store: Store, patience_s: float) -> None:
+        reason = await trouble_of(store, patience_s)
+        before = self._trouble.pop(store.name, None)
+        if reason is not None:
+            self._trouble[store.name] = reason
+        if reason != before:
+            _log.warning("store %s: %s", store.name, reason or "it answers again")
 
     def by_id(self, store_id: str) -> Store:
         """The store of that id. Raises Invalid if there is none, StoreUnavailable if it could not be opened."""
@@ -86,9 +105,13 @@ class Stores:
             raise StoreUnavailable(store_id, "this store could not be opened")
         return self._stores[store_id]
 
+    def is_known(self, store_id: str) -> bool:
+        """Is there a store of that id, open or not?"""
+        return store_id in self._stores or store_id in self._left_out
+
     def require_known(self, store_id: str) -> None:
         """Raises Invalid if there is no store of that id, open or not."""
-        if store_id not in self._stores and store_id not in self._left_out:
+        if not self.is_known(store_id):
             raise Invalid(f"There is no store {store_id!r} here.")
 
     def for_location(self, uri: str, metadata: Mapping[str, Any]) -> Store:
@@ -137,11 +160,25 @@ class Stores:
         return self._weights.get(str(location.metadata.get("store", "")), 0)
 
 
+async def trouble_of(store: Store, patience_s: float) -> str | None:
+    """What keeps the store from serving now, in words; None if nothing does, or it cannot tell."""
+    if not isinstance(store, CanProbe):
+        return None
+    try:
+        async with asyncio.timeout(patience_s):
+            await store.probe()
+    except StoreError as error:
+        return str(error)
+    except TimeoutError:
+        return f"no answer within {patience_s:g} seconds"
+    return None
+
+
 def open_stores(settings: StoresSettings) -> Stores:
     """Open every configured store; blocks.
 
     Raises StartRefused if the default store cannot be opened. Another one is left out with a warning, so that a
-    service whose second store is broken still serves what is in the first; `Stores.reopen` tries it again.
+    service whose second store is broken still serves what is in the first; `Stores.look_after` tries it again.
     """
     drivers = {entry.name: entry for entry in entry_points(group=_GROUP)}
     configured = {store.id: store for store in settings.stores}

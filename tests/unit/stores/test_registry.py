@@ -132,14 +132,15 @@ async def test_a_store_that_was_left_out_is_opened_when_it_can_be(
     late = tmp_path / "late"
     late.write_text("a file where the directory should be")
     stores = open_stores(_settings(_file("early", late), StoreSettings("main", "memory")))
-    await stores.reopen()
+    await stores.look_after(patience_s=60)
     assert stores.ids == ("main",)
+    assert "not a directory" in stores.trouble["early"]
     late.unlink()
     with caplog.at_level(logging.WARNING):
-        await stores.reopen()
+        await stores.look_after(patience_s=60)
     assert "store early is open now" in caplog.text
     assert stores.ids == ("early", "main")
-    assert not stores.left_out
+    assert not stores.trouble
     location = await put(stores.by_id("early"), "key", b"data")
     assert stores.for_location(location.uri, {"store": "early"}).name == "early"
     await stores.aclose()
