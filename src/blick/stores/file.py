@@ -4,47 +4,56 @@ A URI is `file://<data directory>/<image id>`; other services parse it, and moun
 files directly under a configured directory is ever opened or removed, whatever a URI says.
 """
 
+import logging
 import os
 import re
-import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial as bound
 from pathlib import Path
 from typing import Any
 
-from blick.model.blob import ByteRange, Location
-from blick.model.errors import DataNotFound, Invalid, RangeInvalid, StoreDenied, WriterClosed
-from blick.stores.base import Writer
+from blick.model.blob import ByteRange, Location, StoredObject
+from blick.model.errors import DataNotFound, Invalid, RangeInvalid, StoreDenied, StoreUnavailable, WriterClosed
+from blick.stores.base import HasLocalFile, Store, Writer
+from blick.stores.file_calls import CallLimits, Calls, Lane
 from blick.stores.file_directories import Directories
-from blick.stores.file_errors import as_store_errors
+from blick.stores.file_listing import FoundFile, Listing
+from blick.stores.file_opened import OpenedFile
 from blick.stores.file_partial import PartialFile, partial_name
-from blick.stores.file_setup import Mount, prepare_directory, read_options
-from blick.stream.hop import hop
+from blick.stores.file_setup import FileOptions, Mount, prepare_directory, read_options
+
+_log = logging.getLogger(__name__)
 
 # One hop costs about 0.1 ms, reading 1 MiB from the page cache about as much: larger pieces gain little, and every
 # download that the kernel does not send itself holds one.
 READ_BYTES = 1 << 20
-# Each may sit in a slow disk for a while; with more than this at once a disk gains nothing.
-_THREADS = 16
+# Making an object durable takes as long as its disk is slow: so many times the limit of other calls.
+_COMMIT_PATIENCE = 10
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 class FileStore:
-    """Keeps objects as files. Also HasLocalPath, HasLocalFile, HasFreeSpace, HasProperties, OwnsUri.
+    """Keeps objects as files. Also HasLocalPath, HasLocalFile, HasFreeSpace, HasProperties, OwnsUri, CanProbe, CanList,
+    CanCopy.
 
     Creates its directories at once; raises StartRefused for options that make no sense and for directories that
-    cannot be used. Has threads of its own, until `aclose`.
+    cannot be used, or are to be mounted and are not. Has threads of its own, until `aclose`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self._name = name
         self._options = read_options(name, options)
         for directory in self._options.directories:
-            prepare_directory(name, directory.path, self._options.file_mode)
-        self._directories = Directories(name, self._options.directories)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{name}")
+            prepare_directory(name, directory.path, self._options.file_mode, require_mount=self._options.require_mount)
+        self._directories = Directories(
+            name,
+            self._options.directories,
+            require_mount=self._options.require_mount,
+            reserved_bytes=self._options.reserved_bytes,
+        )
+        self._calls = Calls(name, _call_limits(self._options))
 
     @property
     def name(self) -> str:
@@ -63,65 +72,78 @@ class FileStore:
     @asynccontextmanager
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
         """See Store.writer. Raises Invalid for a key that is not a plain file name."""
-        _require_plain(key)
-        partial = PartialFile(self._name, key, self._options.file_mode, self._options.thin_provisioning)
-        writer = _FileWriter(self._name, partial, self._threads, self._publish)
-        try:
-            await hop(self._threads, self._begin, partial, size_bytes or 0)
+        async with self._writer(key, size_bytes) as writer:
             yield writer
+
+    async def copy_from(self, source: Store, location: Location, key: str) -> Location | None:
+        """See CanCopy: from any store that has a file, by sharing its blocks where the file system can do that."""
+        if not isinstance(source, HasLocalFile):
+            return None
+        file = await source.open_file(location)
+        try:
+            async with self._writer(key, os.fstat(file).st_size) as writer:
+                await writer.copy(file)
+                return await writer.commit()
         finally:
-            writer.usable = False
-            await hop(self._threads, partial.close, keep=writer.committed)
+            os.close(file)
 
     async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
         """See Store.read."""
-        opened = _OpenedFile(self._name, self.local_path(location))
-        try:
-            await hop(self._threads, opened.open)
+        async with self._opened(location) as (opened, lane):
             part = wanted or ByteRange(0, opened.size_bytes)
             if part.end_bytes > opened.size_bytes:
                 raise RangeInvalid(self._name)
             buffer = memoryview(bytearray(min(READ_BYTES, part.length_bytes)))
             offset = part.offset_bytes
             while offset < part.end_bytes:
-                count = await hop(self._threads, opened.read_into, buffer[: part.end_bytes - offset], offset)
+                count = await lane.run(opened.read_into, buffer[: part.end_bytes - offset], offset)
                 yield buffer[:count]
                 offset += count
-        finally:
-            opened.close()
 
     async def open_file(self, location: Location) -> int:
         """See HasLocalFile."""
-        opened = _OpenedFile(self._name, self.local_path(location))
-        try:
-            await hop(self._threads, opened.open)
+        async with self._opened(location) as (opened, _):
             return opened.release()
-        finally:
-            opened.close()
 
     async def size_bytes(self, location: Location) -> int:
         """See Store.size_bytes."""
-        opened = _OpenedFile(self._name, self.local_path(location))
-        try:
-            await hop(self._threads, opened.open)
+        async with self._opened(location) as (opened, _):
             return opened.size_bytes
-        finally:
-            opened.close()
 
     async def delete(self, location: Location) -> None:
         """See Store.delete. What lies outside the directories is not ours to remove: DataNotFound."""
         path = self._directories.file_of(location.uri)
-        if path is None or not await hop(self._threads, self._directories.remove, path):
+        lane = Lane(self._calls)
+        if path is None or not await lane.run(self._directories.remove, path, lane.require_wanted):
             raise DataNotFound(self._name)
 
     async def discard(self, key: str) -> None:
         """See Store.discard. Raises Invalid for a key that is not a plain file name."""
         _require_plain(key)
-        await hop(self._threads, self._directories.remove_everywhere, (partial_name(key), key))
+        lane = Lane(self._calls)
+        await lane.run(self._directories.remove_everywhere, (partial_name(key), key), lane.require_wanted)
+
+    async def objects(self) -> AsyncGenerator[StoredObject, None]:
+        """See CanList. Files that other programs put there are listed if their names might be keys."""
+        for path in self._directories.paths:
+            lane = Lane(self._calls)
+            listing = Listing(self._name, self._directories, path, _is_plain)
+            try:
+                await lane.run(listing.begin)
+                while (batch := await lane.run(listing.more)) is not None:
+                    for found in batch:
+                        yield self._stored(found)
+            finally:
+                if lane.end(listing.close):
+                    listing.close()
+
+    async def probe(self) -> None:
+        """See CanProbe."""
+        await self._calls.run(self._directories.probe)
 
     async def free_bytes(self) -> int:
-        """See HasFreeSpace. Raises StoreDenied, StoreUnavailable."""
-        return await hop(self._threads, self._directories.free_bytes)
+        """See HasFreeSpace: without what is reserved. Raises StoreDenied, StoreUnavailable."""
+        return await self._calls.run(self._directories.free_bytes)
 
     def local_path(self, location: Location) -> Path:
         """See HasLocalPath."""
@@ -136,18 +158,60 @@ class FileStore:
 
     async def aclose(self) -> None:
         """Wait for running calls and end the threads."""
-        await hop(None, self._threads.shutdown)
+        await self._calls.aclose()
 
-    def _begin(self, partial: PartialFile, size_bytes: int) -> None:
+    @asynccontextmanager
+    async def _writer(self, key: str, size_bytes: int | None) -> "AsyncIterator[_FileWriter]":
+        _require_plain(key)
+        partial = PartialFile(
+            self._name,
+            key,
+            self._options.file_mode,
+            leave_holes=self._options.thin_provisioning,
+            reserved_bytes=self._options.reserved_bytes,
+        )
+        lane = Lane(self._calls)
+        writer = _FileWriter(self._name, partial, lane, self._publish)
+        try:
+            await lane.run(self._begin, partial, size_bytes or 0, lane.require_wanted)
+            yield writer
+        finally:
+            writer.usable = False
+            close = bound(partial.close, keep=writer.committed)
+            if lane.end(close):
+                await self._close(close)
+
+    async def _close(self, close: Callable[[], None]) -> None:
+        try:
+            await self._calls.run(close)
+        except StoreUnavailable as error:  # it goes on; and what is committed is committed
+            _log.warning("store %s: closing a file: %s", self._name, error)
+
+    @asynccontextmanager
+    async def _opened(self, location: Location) -> AsyncIterator[tuple[OpenedFile, Lane]]:
+        opened, lane = OpenedFile(self._name, self._directories, self.local_path(location)), Lane(self._calls)
+        try:
+            await lane.run(opened.open)
+            yield opened, lane
+        finally:
+            if lane.end(opened.close):
+                opened.close()
+
+    def _begin(self, partial: PartialFile, size_bytes: int, require_wanted: Callable[[], None]) -> None:
         directory = self._directories.choose(size_bytes)
-        with as_store_errors(self._name):
-            for left_over in self._directories.others(partial_name(partial.key), directory):
-                left_over.unlink(missing_ok=True)
-        partial.begin(directory)
+        partial.begin(directory, require_wanted)
+        self._directories.remove_left_overs(partial_name(partial.key), directory.path, require_wanted)
 
     def _publish(self, partial: PartialFile) -> Location:
         path = partial.path
         partial.publish(self._directories.others(path.name, path.parent))
+        return self._location(path)
+
+    def _stored(self, found: FoundFile) -> StoredObject:
+        location = None if found.is_partial else self._location(found.path)
+        return StoredObject(found.key, location, found.size_bytes, found.modified_at_s)
+
+    def _location(self, path: Path) -> Location:
         mounts = [mount for mount in self._options.mounts if path.is_relative_to(mount.path)]
         closest: Mount | None = max(mounts, key=lambda mount: len(mount.path.parts), default=None)
         return Location(self._name, f"file://{path}", closest.metadata if closest else {})
@@ -157,23 +221,34 @@ class _FileWriter:
     """Closed for good by anything that goes wrong: after a failed or cancelled write nobody knows what is there."""
 
     def __init__(
-        self, store: str, partial: PartialFile, threads: Executor, publish: Callable[[PartialFile], Location]
+        self, store: str, partial: PartialFile, lane: Lane, publish: Callable[[PartialFile], Location]
     ) -> None:
         self.committed = False
         self._store = store
         self._partial = partial
-        self._threads = threads
+        self._lane = lane
         self._publish = publish
         self.usable = True
 
     async def write(self, buffer: memoryview) -> None:
         self._take()
-        await hop(self._threads, self._partial.append, buffer)
+        # A call that may be given up gets bytes of its own: the caller's are the caller's again then.
+        lent = memoryview(bytes(buffer)) if self._lane.is_limited else buffer
+        await self._lane.run(self._partial.append, lent)
+        self.usable = True
+
+    async def copy(self, source: int) -> None:
+        """Take all bytes of the open file `source`, which stays the caller's. Nothing was written before."""
+        self._take()
+        self._partial.take_over(os.dup(source))
+        if not await self._lane.run(self._partial.clone_source):
+            while await self._lane.run(self._partial.append_from_source):
+                pass
         self.usable = True
 
     async def commit(self) -> Location:
         self._take()
-        location = await hop(self._threads, self._publish, self._partial)
+        location = await self._lane.run_patiently(_COMMIT_PATIENCE, self._publish, self._partial)
         # Only now: if the await is cancelled, nobody learns of the object, and leaving the context removes it.
         self.committed = True
         return location
@@ -184,51 +259,16 @@ class _FileWriter:
         self.usable = False
 
 
-class _OpenedFile:
-    """One file, open for reading. Safe to close at any point, also where opening was cancelled half-way."""
-
-    def __init__(self, store: str, path: Path) -> None:
-        self.size_bytes = 0
-        self._store = store
-        self._path = path
-        self._file: int | None = None
-
-    def open(self) -> None:
-        """Blocks. Raises DataNotFound, StoreDenied, StoreUnavailable."""
-        # Not following a link keeps us inside the directory; not blocking keeps a pipe from holding the thread.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with as_store_errors(self._store):
-            try:
-                self._file = os.open(self._path, flags)
-            except FileNotFoundError:
-                raise DataNotFound(self._store) from None
-            status = os.fstat(self._file)
-        if not stat.S_ISREG(status.st_mode):
-            raise DataNotFound(self._store)
-        self.size_bytes = status.st_size
-
-    def read_into(self, buffer: memoryview, offset_bytes: int) -> int:
-        """Fill `buffer`, or as much of it as comes at once; blocks. Raises RangeInvalid at the end of the file."""
-        assert self._file is not None
-        with as_store_errors(self._store):
-            count = os.preadv(self._file, [buffer], offset_bytes)
-        if count == 0:
-            raise RangeInvalid(self._store, "the stored data ended early")
-        return count
-
-    def release(self) -> int:
-        """Hand the open file to the caller, who closes it."""
-        file, self._file = self._file, None
-        assert file is not None
-        return file
-
-    def close(self) -> None:
-        """Close what is still ours. Not worth a hop: nothing was written, so nothing is waited for."""
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
+def _call_limits(options: FileOptions) -> CallLimits:
+    if options.timeout_s == 0:
+        return CallLimits()
+    return CallLimits(options.timeout_s, options.threads, max(1, options.threads * options.busy_percent // 100))
 
 
 def _require_plain(key: str) -> None:
-    if not _KEY.fullmatch(key):
+    if not _is_plain(key):
         raise Invalid("An object's name must be letters, digits, dots, dashes and underscores only.")
+
+
+def _is_plain(key: str) -> bool:
+    return _KEY.fullmatch(key) is not None

@@ -6,11 +6,12 @@ Everything here blocks. An object of this module is used by one thread at a time
 import errno
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from blick.model.errors import DataExists, StoreUnavailable
-from blick.stores.file_directories import exists, remove_file
+from blick.model.errors import DataExists, RangeInvalid, StoreFull, StoreUnavailable
+from blick.stores import file_copy
+from blick.stores.file_directories import Folder, exists, remove_file
 from blick.stores.file_errors import as_store_errors
 
 _log = logging.getLogger(__name__)
@@ -30,25 +31,42 @@ _NO_LINKS = frozenset(
 )
 
 
+# What is copied by one call: so long that calls cost nothing, so short that a cancellation is soon heard.
+COPY_BYTES = 32 << 20
+
+_PREFIX, _SUFFIX = ".blick-", ".part"
+
+
 def partial_name(key: str) -> str:
     """The hidden name under which the object `key` grows."""
-    return f".blick-{key}.part"
+    return f"{_PREFIX}{key}{_SUFFIX}"
+
+
+def key_of_partial(name: str) -> str | None:
+    """The key of the object that grows under that name; None for any other name."""
+    if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+        return name[len(_PREFIX) : -len(_SUFFIX)]
+    return None
 
 
 class PartialFile:
     """The file of the object `key` of the store `store`. Creating this object touches nothing yet.
 
     Call begin, append …, publish in this order, and close always, whatever happened. All raise StoreFull, StoreDenied
-    or StoreUnavailable, except close.
+    or StoreUnavailable, except close. It stops growing where only `reserved_bytes` of its file system are left.
     """
 
-    def __init__(self, store: str, key: str, file_mode: int | None, leave_holes: bool) -> None:
+    def __init__(
+        self, store: str, key: str, file_mode: int | None, *, leave_holes: bool, reserved_bytes: int = 0
+    ) -> None:
         self.key = key
         self.size_bytes = 0
         self._store = store
         self._directory: Path | None = None
         self._file_mode = file_mode
         self._leave_holes = leave_holes
+        self._reserved_bytes = reserved_bytes
+        self._source: int | None = None
         self._folder: int | None = None
         self._file: int | None = None
         self._written_back_bytes = 0
@@ -61,14 +79,16 @@ class PartialFile:
         assert self._directory is not None
         return self._directory / self.key
 
-    def begin(self, directory: Path) -> None:
-        """Create the hidden file in `directory`, in the place of one that an earlier writer left."""
-        self._directory = directory
+    def begin(self, directory: Folder, require_wanted: Callable[[], None] = lambda: None) -> None:
+        """Create the hidden file in `directory`, which is ours from now on, in the place of what an earlier writer
+        left. `require_wanted` is asked before that is removed; it may raise.
+        """
+        self._directory = directory.path
+        # Held until close, so that everything happens in one directory even if another is mounted over it.
+        self._folder = directory.descriptor
         with as_store_errors(self._store):
-            # Held until close, so that everything happens in one directory even if another is mounted over it.
-            self._folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             name = partial_name(self.key)
-            remove_file(name, self._folder)
+            remove_file(name, self._folder, require_wanted)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.open(name, flags, 0o666, dir_fd=self._folder)
         self._set_mode(self._file)
@@ -81,12 +101,39 @@ class PartialFile:
                 _write_whole(file, piece, offset)
                 self._data_end_bytes = offset + len(piece)
             self.size_bytes += len(buffer)
-            fresh_bytes = self.size_bytes - self._written_back_bytes
-            if fresh_bytes >= WRITE_BACK_BYTES:
-                # "Not needed" starts writing dirty pages out and returns. It drops only pages that are clean
-                # already: 98 to 100 % of a fresh image stayed in the cache for its first reader.
-                os.posix_fadvise(file, self._written_back_bytes, fresh_bytes, os.POSIX_FADV_DONTNEED)
-                self._written_back_bytes = self.size_bytes
+            self._keep_up(file)
+
+    def take_over(self, source: int) -> None:
+        """The bytes are to come from the open file `source`, which is ours from now on. Does not block."""
+        self._source = source
+
+    def clone_source(self) -> bool:
+        """Share the blocks of the whole source. False where the file system cannot; then nothing was done."""
+        assert self._source is not None
+        file, _ = self._descriptors()
+        with as_store_errors(self._store):
+            if not file_copy.clone(self._source, file):
+                return False
+            self.size_bytes = self._data_end_bytes = os.fstat(file).st_size
+        return True
+
+    def append_from_source(self) -> bool:
+        """Copy what comes next in the source, holes as holes. False when that was the end of it.
+
+        Raises RangeInvalid if the source has become shorter.
+        """
+        assert self._source is not None
+        file, _ = self._descriptors()
+        with as_store_errors(self._store):
+            whole_bytes = os.fstat(self._source).st_size
+            begin, end = file_copy.data_from(self._source, self.size_bytes, whole_bytes)
+            end = min(end, begin + COPY_BYTES)
+            if file_copy.copy(self._source, file, begin, end - begin) < end - begin:
+                raise RangeInvalid(self._store, "the source ended early")
+            self.size_bytes = end
+            self._data_end_bytes = end if begin < end else self._data_end_bytes
+            self._keep_up(file)
+        return end < whole_bytes
 
     def publish(self, elsewhere: Sequence[Path] = ()) -> None:
         """Make the object durable and visible under its key.
@@ -153,6 +200,20 @@ class PartialFile:
                 raise
             self.publish_by_renaming()
 
+    def _keep_up(self, file: int) -> None:
+        """Now and then: begin bringing to the disk what is new, and look whether there is still room."""
+        fresh_bytes = self.size_bytes - self._written_back_bytes
+        if fresh_bytes < WRITE_BACK_BYTES:
+            return
+        # "Not needed" starts writing dirty pages out and returns. It drops only pages that are clean already: 98 to
+        # 100 % of a fresh image stayed in the cache for its first reader.
+        os.posix_fadvise(file, self._written_back_bytes, fresh_bytes, os.POSIX_FADV_DONTNEED)
+        self._written_back_bytes = self.size_bytes
+        if self._reserved_bytes:
+            numbers = os.fstatvfs(file)
+            if numbers.f_bavail * numbers.f_frsize < self._reserved_bytes:
+                raise StoreFull(self._store, "what is left of its room is reserved")
+
     def _superseded(self) -> StoreUnavailable:
         return StoreUnavailable(self._store, "the partial object was cleaned away, or begun anew, by somebody else")
 
@@ -178,14 +239,14 @@ class PartialFile:
             os.fsync(folder)
 
     def _close_descriptors(self) -> None:
-        for descriptor in (self._file, self._folder):
+        for descriptor in (self._file, self._folder, self._source):
             if descriptor is None:
                 continue
             try:
                 os.close(descriptor)
             except OSError as error:
                 _log.warning("store %s: closing object %s: %s", self._store, self.key, error)
-        self._file = self._folder = None
+        self._file = self._folder = self._source = None
 
 
 def data_pieces(buffer: memoryview, offset_bytes: int) -> Iterator[tuple[int, memoryview]]:

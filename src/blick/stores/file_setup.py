@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blick.model.errors import StartRefused
+from blick.stores.file_mount import is_mount_point
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,23 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """What the operator said. `file_mode` None: new files get what the process's umask leaves."""
+    """What the operator said. `file_mode` None: new files get what the process's umask leaves.
+
+    `require_mount`: the directories have to be mount points. `reserved_bytes` are not to be taken by new objects.
+    `timeout_s` 0: calls may take as long as they want; else they are made in so many threads, and it is worth a
+    warning when so many percent of these are busy.
+    """
 
     directories: tuple[DataDirectory, ...]
     file_mode: int | None = None
     mounts: tuple[Mount, ...] = ()
     thin_provisioning: bool = False
     chunk_size_bytes: int = 65536
+    require_mount: bool = False
+    reserved_bytes: int = 0
+    timeout_s: int = 0
+    threads: int = 10
+    busy_percent: int = 75
 
 
 def read_options(store: str, options: Mapping[str, Any]) -> FileOptions:
@@ -52,21 +63,34 @@ def read_options(store: str, options: Mapping[str, Any]) -> FileOptions:
         mounts=_mounts(store, Path(metadata_file)) if metadata_file else (),
         thin_provisioning=bool(options.get("filesystem_thin_provisioning")),
         chunk_size_bytes=int(options.get("filesystem_store_chunk_size") or 65536),
+        require_mount=bool(options.get("filesystem_store_require_mount")),
+        reserved_bytes=int(options.get("filesystem_store_reserved_space") or 0) << 20,
+        timeout_s=int(options.get("filesystem_store_timeout") or 0),
+        threads=int(options.get("filesystem_store_thread_pool_size") or 10),
+        busy_percent=int(options.get("filesystem_store_threadpool_threshold", 75)),
     )
 
 
-def prepare_directory(store: str, path: Path, file_mode: int | None) -> None:
-    """Create `path` where it is missing, and see that files can be created in it.
+def prepare_directory(store: str, path: Path, file_mode: int | None, *, require_mount: bool = False) -> None:
+    """See that files can be created in `path`. Where it is missing it is created, unless it has to be a mount point.
 
     Raises StartRefused. Directories that cannot be opened up to the readers named by `file_mode` are only warned of.
     """
     if path.exists() and not path.is_dir():
         raise StartRefused(f"Store {store}: {path} is not a directory.")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        # Asking for permission bits is not enough: root and network file systems have their own ideas of them.
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        if not require_mount:
+            path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if require_mount and not is_mount_point(folder):
+                raise StartRefused(f"Store {store}: nothing is mounted on {path}.")
+            # Asking for permission bits is not enough: root and network file systems have their own ideas of them.
+            # By the descriptor, so that the file lands where we looked.
+            with tempfile.TemporaryFile(dir=f"/proc/self/fd/{folder}" if require_mount else path):
+                pass
+        finally:
+            os.close(folder)
     except OSError as error:
         raise StartRefused(f"Store {store}: cannot create files in {path}: {os.strerror(error.errno or 0)}.") from error
     _let_readers_in(path, file_mode or 0)

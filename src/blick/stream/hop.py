@@ -49,6 +49,34 @@ async def interruptible_hop(
         raise
 
 
+async def hop_within(
+    limit_s: float, executor: Executor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Like `hop`, for calls that may hang: waits no longer than `limit_s`, cancelled or not. Raises TimeoutError then.
+
+    A call that is waited for no more may still run, in its thread, and what it uses stays in use: the caller has to
+    know when it ends (say, by what the call does last) and leave all of that alone until then.
+    """
+    loop = asyncio.get_running_loop()
+    future = asyncio.wrap_future(executor.submit(call, *args, **kwargs))
+    future.add_done_callback(_see)
+    give_up_at = loop.time() + limit_s
+    cancelled = False
+    while not future.done() and (left_s := give_up_at - loop.time()) > 0:
+        try:
+            await asyncio.wait({future}, timeout=left_s)
+        except asyncio.CancelledError:
+            cancelled = True
+    ended = future.done()
+    if not ended:
+        future.cancel()  # keeps one that has not started from starting
+    if cancelled:
+        raise asyncio.CancelledError
+    if not ended:
+        raise TimeoutError
+    return future.result()
+
+
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Await `work` to its end even when cancelled meanwhile; the cancellation goes on after it.
 
@@ -69,5 +97,10 @@ async def _join(future: "asyncio.Future[T]") -> None:
             await asyncio.wait({future})
         except asyncio.CancelledError:
             continue
+    _see(future)
+
+
+def _see(future: "asyncio.Future[T]") -> None:
+    """The loop must not report its error as lost."""
     if not future.cancelled():
-        future.exception()  # seen: the loop must not report it as lost
+        future.exception()

@@ -1,5 +1,6 @@
 """Growing files: what is left out of them, and how they get their names where hard links do not exist."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blick.model.errors import DataExists, StoreUnavailable
+from blick.stores.file_directories import Folder
 from blick.stores.file_partial import HOLE_BYTES, PartialFile, data_pieces
 
 
@@ -44,10 +46,14 @@ def test_zeros_alone_give_nothing() -> None:
     assert list(data_pieces(memoryview(b""), 17)) == []
 
 
+def _opened(path: Path) -> Folder:
+    return Folder(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+
+
 @pytest.fixture
 def partial(tmp_path: Path) -> PartialFile:
     begun = PartialFile("s", "key", None, leave_holes=False)
-    begun.begin(tmp_path)
+    begun.begin(_opened(tmp_path))
     begun.append(memoryview(b"data"))
     return begun
 
@@ -70,7 +76,7 @@ def test_renaming_does_not_replace_an_object(partial: PartialFile, tmp_path: Pat
 
 def test_renaming_does_not_take_another_writer_s_file(partial: PartialFile, tmp_path: Path) -> None:
     other = PartialFile("s", "key", None, leave_holes=False)
-    other.begin(tmp_path)
+    other.begin(_opened(tmp_path))
     with pytest.raises(StoreUnavailable):
         partial.publish_by_renaming()
     partial.close(keep=False)

@@ -71,6 +71,13 @@ DRIVERS: Mapping[str, tuple[Option, ...]] = {
         ),
         Option("filesystem_thin_provisioning", "bool", False, "Skip writing all-zero blocks"),
         Option(
+            "filesystem_store_require_mount",
+            "bool",
+            False,
+            "Each directory must be a mount point; while nothing is mounted there, nothing is written or removed",
+        ),
+        Option("filesystem_store_reserved_space", "int", 0, "MiB that new images leave free", minimum=0),
+        Option(
             "filesystem_store_timeout",
             "int",
             0,
