@@ -38,6 +38,14 @@ for kind, port in zip(("account", "container", "object"), ports):
     builder.rebalance()
     builder.get_ring().save(f"{folder}/{kind}.ring.gz")
 """
+# Swift reads its limits while it is imported, from /etc/swift unless somebody says otherwise before that.
+_PROGRAM = """
+import runpy, sys
+from swift.common import utils
+utils.SWIFT_CONF_FILE = sys.argv[1]
+del sys.argv[:2]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 Section = Mapping[str, object]
 
 
@@ -50,8 +58,9 @@ class _SwiftProcess(LoopbackServer):
         super().__init__(folder, port)
 
     def command(self) -> list[str]:
-        program = _bin() / f"swift-{self.kind}-server"
-        return [str(_bin() / "python"), "-W", "ignore", str(program), str(self._configuration_path), "-v"]
+        limits, program = self.folder / "swift.conf", _bin() / f"swift-{self.kind}-server"
+        python = [str(_bin() / "python"), "-W", "ignore", "-c", _PROGRAM]
+        return [*python, str(limits), str(program), str(self._configuration_path), "-v"]
 
     def configure(self, pipeline: str, sections: Mapping[str, Section], default: Section | None = None) -> None:
         """Write the configuration; `sections` are the filters of the pipeline and the options of the server itself."""
