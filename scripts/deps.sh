@@ -19,6 +19,13 @@ packages=(
   mariadb-server    # mariadb: run by the tests themselves, in folders of their own
   postgresql        # postgresql: likewise
   memcached         # memcached: likewise
+  xfsprogs          # loop-disk: mkfs.xfs, for disks in files
+  ceph-mon          # ceph:  keeps the map of a cluster that the tests run themselves
+  ceph-osd          # ceph:  keeps its data
+  ceph-mgr          # ceph:  counts it, where a test needs that
+  ceph-common       # ceph:  the programs of its administrator
+  python3-rados     # rbd:   bindings for Python 3.11, which any 3.11 can load
+  python3-rbd       # rbd:   likewise
   gcc               # upstream: uWSGI comes as source
   libc6-dev         # upstream: likewise
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.ceph import Ceph
 from tests.support.databases import Databases
 from tests.support.keystone import Keystone
 from tests.support.mariadb import MariaDB
@@ -155,3 +156,13 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
     """
     with Swift(tmp_path_factory.mktemp("swift")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """A running Ceph cluster with the pools images and volumes, shared by the whole run. Ask for the part too.
+
+    Leave it running and its pools with room; to break it, make your own.
+    """
+    with Ceph(tmp_path_factory.mktemp("ceph")) as cluster:
+        yield cluster

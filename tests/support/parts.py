@@ -22,9 +22,14 @@ VENV_BIN = Path(sys.executable).parent
 PACKAGED_ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 """An ISO that somebody else made: a Debian package (grub-rescue-pc) ships it."""
 
+GOVMOMI_FOLDER = Path("/usr/share/gocode/src/github.com/vmware/govmomi/simulator")
+"""The source of a vCenter simulator: a Debian package (golang-github-vmware-govmomi-dev) ships it."""
+
 GRUB_BIOS_FOLDER = Path("/usr/lib/grub/i386-pc")
 OWN_MOUNTS = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
 """What makes `unshare` give a command mounts of its own."""
+
+LOSETUP = "/sbin/losetup"
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """sfdisk lives in an sbin folder, which an ordinary user's PATH leaves out."""
@@ -158,6 +163,11 @@ PARTS: dict[str, Part] = {
         "an ISO from a Debian package, and xorriso to make one", every(programs("xorriso"), files(PACKAGED_ISO))
     ),
     "mounts": Part("mounts that only one process sees, for disks that fill up or turn read-only", mounts),
+    "loop-disk": Part(
+        "a disk in a file, with XFS: one that shares blocks, and can be frozen",
+        every(programs("mkfs.xfs", "fsfreeze"), runs(LOSETUP, "--find"), mounts),
+    ),
+    "ceph": Part("a Ceph cluster", programs("ceph-mon", "ceph-osd", "ceph-mgr", "ceph", "rados", "rbd", "setpriv")),
     "memcached": Part("a memcached server", programs("memcached", "setpriv")),
     "keystone": Part("a Keystone, the identity service", every(programs("setpriv"), environment("keystone"))),
     "swift": Part(
@@ -168,4 +178,8 @@ PARTS: dict[str, Part] = {
     "tempest": Part("Tempest, the field's own tests", environment("tempest")),
     "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),
     "postgresql": Part("a PostgreSQL server", every(programs("setpriv"), postgresql)),
+    "vcsim": Part(
+        "a vCenter simulator, and Go to build it",
+        every(programs("go", "setpriv"), files(GOVMOMI_FOLDER), venv(modules=("pyVmomi",))),
+    ),
 }
