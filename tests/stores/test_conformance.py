@@ -29,10 +29,16 @@ def _several_directories(folder: Path) -> Store:
     return FileStore("file", {"filesystem_store_datadirs": [f"{folder}/one:1", f"{folder}/two:1", f"{folder}/three"]})
 
 
+def _file_with_time_limit(folder: Path) -> Store:
+    options = {"filesystem_store_timeout": 300, "filesystem_store_thread_pool_size": 3}
+    return FileStore("file", {"filesystem_store_datadir": str(folder / "images"), **options})
+
+
 STORES: Mapping[str, Callable[[Path], Store]] = {
     "memory": _memory,
     "file": _file,
     "file, thin": _file_with_holes,
+    "file, time limit": _file_with_time_limit,
     "file, several directories": _several_directories,
     "limit(file)": lambda folder: limited(_file(folder), readers=2, writers=2),
     "limit(memory)": lambda folder: limited(_memory(folder), readers=1, writers=2),

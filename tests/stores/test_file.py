@@ -22,10 +22,13 @@ from blick.model.errors import (
     StoreDenied,
     StoreError,
     StoreFull,
+    StoreReadOnly,
     StoreUnavailable,
 )
-from blick.stores.conformance import MIB, get, new_key, put
+from blick.stores.conformance import MIB, get, listed, new_key, put
 from blick.stores.file import READ_BYTES, FileStore
+from blick.stores.limit import limited
+from blick.stores.memory import MemoryStore
 from tests.stores.children import KEY
 
 NOBODY = 65534
@@ -309,6 +312,108 @@ class TestSeveralDirectories:
         with pytest.raises(StoreUnavailable):
             await store.delete(Location("file", f"file://{tmp_path}/two/{KEY}"))
         await store.aclose()
+
+    async def test_a_missing_directory_is_not_missing_data(self, store: FileStore, folder: Path) -> None:
+        location = await put(store, KEY, b"data")
+        folder.rename(folder.with_name("away"))
+        for call in (get(store, location), store.size_bytes(location), store.open_file(location), store.probe()):
+            with pytest.raises(StoreUnavailable):
+                await call
+        with pytest.raises(StoreUnavailable):
+            await listed(store, KEY)
+        folder.with_name("away").rename(folder)
+        assert await get(store, location) == b"data"
+
+
+class TestProbing:
+    async def test_a_directory_that_may_be_read_only(self, unwritable: Path) -> None:
+        unwritable.chmod(0o755)
+        store = FileStore("file", {"filesystem_store_datadir": str(unwritable)})
+        await store.probe()
+        unwritable.chmod(0o555)
+        with pytest.raises(StoreReadOnly):
+            await store.probe()
+        unwritable.chmod(0o000)
+        with pytest.raises(StoreDenied):
+            await store.probe()
+        await store.aclose()
+
+    async def test_it_changes_nothing(self, store: FileStore, folder: Path) -> None:
+        before = folder.stat().st_mtime_ns
+        await store.probe()
+        assert folder.stat().st_mtime_ns == before
+
+
+class TestListing:
+    async def test_every_directory_with_what_is_unfinished(self, tmp_path: Path) -> None:
+        store = FileStore("file", {"filesystem_store_datadirs": [f"{tmp_path}/one:2", f"{tmp_path}/two:1"]})
+        location = await put(store, KEY, b"data")
+        (tmp_path / "two" / f".blick-{KEY}.part").write_bytes(b"par")
+        (tmp_path / "two" / "by-hand").write_bytes(b"")
+        os.utime(tmp_path / "one" / KEY, (1000, 1000))
+        async with aclosing(store.objects()) as found:
+            entries = [(entry.key, entry.location, entry.size_bytes) async for entry in found]
+        assert sorted(entries, key=lambda entry: entry[2] or 0) == [
+            ("by-hand", Location("file", f"file://{tmp_path}/two/by-hand"), 0),
+            (KEY, None, 3),
+            (KEY, location, 4),
+        ]
+        assert [entry.modified_at_s for entry in await listed(store, KEY) or () if entry.location] == [1000]
+        await store.aclose()
+
+    async def test_what_is_no_object_is_left_out(self, store: FileStore, folder: Path) -> None:
+        for name in (".hidden", "a b", ".blick-.part", ".blick-a b.part", "x" * 201):
+            (folder / name).write_bytes(b"")
+        (folder / "lost+found").mkdir()
+        (folder / "folder").mkdir()
+        (folder / "link").symlink_to(folder / ".hidden")
+        os.mkfifo(folder / "pipe")
+        async with aclosing(store.objects()) as found:
+            assert [entry async for entry in found] == []
+
+    async def test_more_than_fits_in_one_batch(self, store: FileStore, folder: Path) -> None:
+        names = {f"object-{number}" for number in range(1234)}
+        for name in names:
+            (folder / name).write_bytes(b"x")
+        async with aclosing(store.objects()) as found:
+            assert {entry.key async for entry in found} == names
+        before = len(os.listdir("/proc/self/fd"))
+        async with aclosing(store.objects()) as found:
+            await anext(found)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+class TestCopying:
+    async def test_from_another_store_with_the_holes_that_it_has(self, store: FileStore, tmp_path: Path) -> None:
+        options = {"filesystem_store_datadir": str(tmp_path / "other"), "filesystem_thin_provisioning": True}
+        other = FileStore("other", options)
+        data = b"begin" + bytes(40 * MIB) + b"end" + bytes(MIB)
+        source = await put(other, KEY, data)
+        copy = await store.copy_from(limited(other, readers=1, writers=1), source, KEY)
+        assert copy == Location("file", f"file://{tmp_path}/images/{KEY}")
+        assert (tmp_path / "images" / KEY).stat().st_blocks * 512 <= MIB
+        await other.delete(source)
+        assert await get(store, copy) == data
+        await other.aclose()
+
+    async def test_not_from_a_store_without_files(self, store: FileStore, folder: Path) -> None:
+        memory = MemoryStore("memory", {})
+        assert await store.copy_from(memory, await put(memory, KEY, b"data"), KEY) is None
+        assert names_in(folder) == []
+
+    async def test_no_descriptor_stays_open(self, store: FileStore, folder: Path) -> None:
+        location = await put(store, KEY, bytes(MIB))
+        before = len(os.listdir("/proc/self/fd"))
+        for rounds in range(8):
+            task = asyncio.create_task(store.copy_from(store, location, new_key()))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(DataExists):
+            await store.copy_from(store, location, KEY)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert not [name for name in names_in(folder) if name.startswith(".")]
 
 
 class TestHoles:

@@ -174,6 +174,7 @@ PARTS: dict[str, Part] = {
         "a Swift, the object store, with its S3 interface",
         every(programs("memcached", "setpriv"), environment("swift")),
     ),
+    "moto": Part("moto's server, a lenient S3", every(programs("setpriv"), environment("moto"))),
     "upstream": Part("the reference service", every(programs("setpriv"), environment("upstream"))),
     "tempest": Part("Tempest, the field's own tests", environment("tempest")),
     "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),

@@ -5,6 +5,7 @@ files directly under a configured directory is ever opened or removed, whatever 
 """
 
 import logging
+import math
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -81,7 +82,9 @@ class FileStore:
             return None
         file = await source.open_file(location)
         try:
-            async with self._writer(key, os.fstat(file).st_size) as writer:
+            status = os.fstat(file)
+            room_bytes = min(status.st_size, status.st_blocks * 512)  # holes stay holes
+            async with self._writer(key, room_bytes) as writer:
                 await writer.copy(file)
                 return await writer.commit()
         finally:
@@ -262,7 +265,8 @@ class _FileWriter:
 def _call_limits(options: FileOptions) -> CallLimits:
     if options.timeout_s == 0:
         return CallLimits()
-    return CallLimits(options.timeout_s, options.threads, max(1, options.threads * options.busy_percent // 100))
+    busy_threads = math.ceil(options.threads * options.busy_percent / 100)
+    return CallLimits(options.timeout_s, options.threads, warn_from=max(1, busy_threads))
 
 
 def _require_plain(key: str) -> None:

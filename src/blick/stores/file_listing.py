@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,14 +37,16 @@ class Listing:
         self._directories = directories
         self._path = path
         self._is_key = is_key
-        self._folder: int | None = None
+        self._open = ExitStack()
         self._entries: Iterator[os.DirEntry[str]] = iter(())
 
     def begin(self) -> None:
         """Open the directory. Raises StoreDenied, StoreUnavailable."""
-        self._folder = self._directories.open(self._path)
+        folder = self._directories.open(self._path)
+        # Open to the end: the entries are looked up in it.
+        self._open.callback(os.close, folder)
         with as_store_errors(self._store):
-            self._entries = os.scandir(self._folder)
+            self._entries = self._open.enter_context(os.scandir(folder))
 
     def more(self) -> list[FoundFile] | None:
         """The next ones, perhaps none of all that were looked at; None at the end. Raises StoreUnavailable."""
@@ -54,10 +57,7 @@ class Listing:
 
     def close(self) -> None:
         """Close the directory, if it is open."""
-        self._entries = iter(())  # scandir's own: ends with its last reference
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            os.close(folder)
+        self._open.close()
 
     def _found(self, entry: os.DirEntry[str]) -> FoundFile | None:
         unfinished = key_of_partial(entry.name)

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from blick.model.blob import ByteRange, Location
+from blick.model.context import RequestContext
 from blick.stores.base import ABILITIES, Store, Writer
 
 
@@ -15,9 +17,21 @@ def limited(inner: Store, readers: int, writers: int) -> Store:
     It has the optional abilities that `inner` has, and no others: what it is asked for by isinstance stays true.
     Reads and writers are counted apart, so that copying within one store cannot wait for itself.
     """
+    return _made(inner, _Ceiling(asyncio.Semaphore(readers), asyncio.Semaphore(writers)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ceiling:
+    """The places that are left for reads and for writers."""
+
+    readers: asyncio.Semaphore
+    writers: asyncio.Semaphore
+
+
+def _made(inner: Store, ceiling: _Ceiling) -> Store:
     names = [name for ability in ABILITIES if isinstance(inner, ability) for name in _members(ability)]
-    made = type("LimitStore", (LimitStore,), {name: _passed_on(name) for name in names})
-    return cast("Store", made(inner, readers, writers))
+    passed_on = {name: _COUNTED.get(name) or _passed_on(name) for name in names}
+    return cast("Store", type("LimitStore", (LimitStore,), passed_on)(inner, ceiling))
 
 
 def _members(ability: type) -> list[str]:
@@ -28,13 +42,28 @@ def _passed_on(name: str) -> property:
     return property(lambda self: getattr(self._inner, name))
 
 
+async def _copy_from(self: Any, source: Store, location: Location, key: str) -> Location | None:
+    """See CanCopy. Waits for its turn among the writers."""
+    async with self._ceiling.writers:
+        copied: Location | None = await self._inner.copy_from(source, location, key)
+    return copied
+
+
+def _acting_for(self: Any, caller: RequestContext) -> Store:
+    """See ActsForCaller. Under the same ceiling."""
+    return _made(self._inner.acting_for(caller), self._ceiling)
+
+
+_COUNTED = {"copy_from": _copy_from, "acting_for": _acting_for}
+"""What of the abilities is not simply passed on, because it would lead past the ceiling."""
+
+
 class LimitStore:
     """The part of a limited store that every store has; made by `limited`."""
 
-    def __init__(self, inner: Store, readers: int, writers: int) -> None:
+    def __init__(self, inner: Store, ceiling: _Ceiling) -> None:
         self._inner = inner
-        self._readers = asyncio.Semaphore(readers)
-        self._writers = asyncio.Semaphore(writers)
+        self._ceiling = ceiling
 
     @property
     def name(self) -> str:
@@ -44,12 +73,12 @@ class LimitStore:
     @asynccontextmanager
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
         """See Store.writer. Waits for its turn."""
-        async with self._writers, self._inner.writer(key, size_bytes) as writer:
+        async with self._ceiling.writers, self._inner.writer(key, size_bytes) as writer:
             yield writer
 
     async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
         """See Store.read. Waits for its turn, which lasts until the iterator ends or is closed."""
-        async with self._readers, aclosing(self._inner.read(location, wanted)) as pieces:
+        async with self._ceiling.readers, aclosing(self._inner.read(location, wanted)) as pieces:
             async for piece in pieces:
                 yield piece
 

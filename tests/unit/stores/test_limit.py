@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blick.stores.base import HasFreeSpace, HasLocalFile, HasLocalPath, OwnsUri, Store
-from blick.stores.conformance import get, put
+from blick.model.context import RequestContext
+from blick.stores.base import ABILITIES, ActsForCaller, CanCopy, CanProbe, HasLocalPath, Store
+from blick.stores.conformance import get, listed, put
 from blick.stores.file import FileStore
 from blick.stores.limit import limited
 from blick.stores.memory import MemoryStore
@@ -62,14 +63,57 @@ async def test_who_is_cancelled_in_the_line_takes_nobody_s_place(store: Store) -
     await put(store, "three", b"3")
 
 
-async def test_it_has_the_abilities_of_the_inner_store_and_no_others(store: Store, tmp_path: Path) -> None:
-    file = limited(FileStore("f", {"filesystem_store_datadir": str(tmp_path)}), readers=1, writers=1)
-    for ability in (HasLocalPath, HasLocalFile, HasFreeSpace):
-        assert isinstance(file, ability)
-        assert not isinstance(store, ability)
-    assert isinstance(file, OwnsUri)
-    assert isinstance(store, OwnsUri)
+async def test_it_has_the_abilities_of_the_inner_store_and_no_others(tmp_path: Path) -> None:
+    file, memory = FileStore("f", {"filesystem_store_datadir": str(tmp_path)}), MemoryStore("m", {})
+    for inner in (file, memory):
+        outer = limited(inner, readers=1, writers=1)
+        assert [isinstance(outer, ability) for ability in ABILITIES] == [
+            isinstance(inner, ability) for ability in ABILITIES
+        ]
+        assert isinstance(outer, CanProbe)
+        await outer.probe()
+    assert isinstance(limited(file, readers=1, writers=1), HasLocalPath)
+    assert not isinstance(limited(memory, readers=1, writers=1), HasLocalPath)
     await file.aclose()
+
+
+async def test_it_passes_on_what_abilities_give(store: Store) -> None:
+    location = await put(store, "key", b"data")
+    assert [entry.location for entry in await listed(store, "key") or ()] == [location]
+
+
+async def test_a_copy_waits_for_its_turn_among_the_writers(tmp_path: Path) -> None:
+    file = limited(FileStore("f", {"filesystem_store_datadir": str(tmp_path)}), readers=1, writers=1)
+    location = await put(file, "one", b"1")
+    assert isinstance(file, CanCopy)
+    async with file.writer("two", None):
+        copying = asyncio.create_task(file.copy_from(file, location, "three"))
+        await _rounds()
+        assert not copying.done()
+    copy = await copying
+    assert copy is not None
+    assert await get(file, copy) == b"1"
+    await file.aclose()
+
+
+class Rented(MemoryStore):
+    """A store whose data belongs to its users: one more store for each of them."""
+
+    def acting_for(self, caller: RequestContext) -> Store:
+        return MemoryStore(f"of {caller.project_id}", {})
+
+
+async def test_who_acts_for_a_caller_is_under_the_same_ceiling() -> None:
+    store = limited(Rented("m", {}), readers=1, writers=1)
+    assert isinstance(store, ActsForCaller)
+    hers, his = (store.acting_for(RequestContext("r", project_id=name)) for name in ("hers", "his"))
+    assert hers.name == "of hers"
+    async with hers.writer("one", None) as writer:
+        second = asyncio.create_task(put(his, "two", b"2"))
+        await _rounds()
+        assert not second.done()
+        await writer.commit()
+    assert await get(his, await second) == b"2"
 
 
 async def test_it_may_be_limited_again(tmp_path: Path) -> None:
