@@ -20,6 +20,9 @@ packages=(
   postgresql        # postgresql: likewise
   memcached         # memcached: likewise
   xfsprogs          # loop-disk: mkfs.xfs, for disks in files
+  golang-go         # vcsim: builds it
+  golang-github-vmware-govmomi-dev # vcsim: its source
+  golang-github-google-uuid-dev    # vcsim: likewise
   ceph-mon          # ceph:  keeps the map of a cluster that the tests run themselves
   ceph-osd          # ceph:  keeps its data
   ceph-mgr          # ceph:  counts it, where a test needs that
