@@ -16,6 +16,7 @@ from tests.support.databases import Databases
 from tests.support.keystone import Keystone
 from tests.support.mariadb import MariaDB
 from tests.support.memcached import Memcached
+from tests.support.moto import Moto
 from tests.support.parts import PARTS
 from tests.support.postgresql import PostgreSQL
 from tests.support.swift import Swift
@@ -166,3 +167,10 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     """
     with Ceph(tmp_path_factory.mktemp("ceph")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """A running S3 server, shared by the whole run: make buckets of your own. Ask for the part too."""
+    with Moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server

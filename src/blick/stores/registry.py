@@ -16,6 +16,7 @@ from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreError, StoreUnavailable
 from blick.model.image import ImageLocation
 from blick.stores.base import CanProbe, OwnsUri, Store
+from blick.stores.s3_uri import without_credentials
 from blick.stream.hop import hop
 
 _log = logging.getLogger(__name__)
@@ -138,9 +139,11 @@ class Stores:
         """`locations` in the order in which to read them: heaviest store first, then as they came.
 
         Where stores are named, a location that names none, or one that there is not, gets the name of the store whose
-        URI it is: rows from before there were several stores, or from before one was renamed.
+        URI it is: rows from before there were several stores, or from before one was renamed. Secrets that the oldest
+        URIs have in them are left out.
         """
-        found = map(self._named, locations) if self._are_named else locations
+        shown = map(_without_secrets, locations)
+        found = map(self._named, shown) if self._are_named else shown
         return sorted(found, key=self._weight, reverse=True)
 
     def _named(self, location: ImageLocation) -> ImageLocation:
@@ -172,6 +175,11 @@ async def trouble_of(store: Store, patience_s: float) -> str | None:
     except TimeoutError:
         return f"no answer within {patience_s:g} seconds"
     return None
+
+
+def _without_secrets(location: ImageLocation) -> ImageLocation:
+    uri = without_credentials(location.uri)
+    return location if uri == location.uri else replace(location, uri=uri)
 
 
 def open_stores(settings: StoresSettings) -> Stores:
