@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp
 from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
 from blick.db.location_check import require_readable
-from blick.db.upgrade import Patience, ensure_current
+from blick.db.upgrade import Patience, ensure_current, is_current
 from blick.http.app import App
 from blick.http.middleware.compression import Compression
 from blick.http.server.limits import ProtocolLimits
@@ -28,6 +29,7 @@ from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
 from blick.stores.registry import open_stores
+from blick.stream.hop import hop, to_the_end
 from blick.stream.threads import TransferThreads
 
 _log = logging.getLogger(__name__)
@@ -49,12 +51,16 @@ class Running:
     async def aclose(self) -> None:
         """Close stores, threads and connections."""
         await self.app.identity.aclose()
-        await self.services.stores.aclose()
-        if self.services.limits is not None:
-            self.services.limits.close()
-        self.services.threads.close()
-        self.services.policy.close()
-        self.services.database.close()
+        await _close(self.services)
+
+
+async def _close(services: Services) -> None:
+    await services.stores.aclose()
+    if services.limits is not None:
+        services.limits.close()
+    services.threads.close()
+    services.policy.close()
+    services.database.close()
 
 
 def prepare(settings: Settings) -> None:
@@ -99,9 +105,36 @@ def start(settings: Settings, before: Services | None = None) -> Running:
 
     `before` are the services that a reload replaces: work that goes on with them is this process's still.
     """
-    database = open_database(settings.database, ANSWER_WITHIN_S)
+    services = _services(settings, open_database(settings.database, ANSWER_WITHIN_S), before)
+    identity, mounts = _identity(settings, services.database)
+    app = App(services, identity, mounts)
+    return Running(services, app, _with_cors(Compression(app) if settings.api.gzip else app, settings.cors))
+
+
+@asynccontextmanager
+async def services_of(settings: Settings) -> AsyncIterator[Services]:
+    """What a command needs to work beside a service, or without one; closed afterwards.
+
+    Raises StartRefused, also where the database is not at our revision: a command does not change that.
+    """
+    database = open_database(settings.database)
+    try:
+        if not await hop(None, is_current, database):
+            raise StartRefused("The database is not at this release's revision. Start the service, or `blick db sync`.")
+        await hop(None, require_readable, database)
+        services = _services(settings, database)
+    except BaseException:
+        database.close()
+        raise
+    try:
+        yield services
+    finally:
+        await to_the_end(_close(services))
+
+
+def _services(settings: Settings, database: Database, before: Services | None = None) -> Services:
     policy = Enforcer(settings.policy)
-    services = Services(
+    return Services(
         settings=settings,
         database=database,
         stores=open_stores(settings.stores),
@@ -114,9 +147,6 @@ def start(settings: Settings, before: Services | None = None) -> Running:
         running_jobs=set() if before is None else before.running_jobs,
         limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
-    identity, mounts = _identity(settings, database)
-    app = App(services, identity, mounts)
-    return Running(services, app, _with_cors(Compression(app) if settings.api.gzip else app, settings.cors))
 
 
 def _with_cors(app: ASGIApp, cors: CorsSettings) -> ASGIApp:

@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": ("blick.cli.serve", "serve"),
     "config": ("blick.cli.config", "config"),
     "db": ("blick.cli.manage", "database_actions"),
+    "stores": ("blick.cli.stores", "stores"),
     "user": ("blick.cli.user", "user"),
     "project": ("blick.cli.project", "project"),
     "role": ("blick.cli.role", "role"),

@@ -16,13 +16,15 @@ from blick.db.exact import exactly
 from blick.db.import_lock import PROPERTY as IMPORT_LOCK
 from blick.db.tables import image_locations, image_properties, images, leases
 from blick.model.blob import Digests
-from blick.model.image import ACTIVE, DEACTIVATED, PENDING_DELETE, ImageLocation
+from blick.model.image import ACTIVE, DEACTIVATED, IMPORTING, PENDING_DELETE, SAVING, UPLOADING, ImageLocation
 
 InStore = Callable[[str, Mapping[str, Any]], bool]
 """Is the location with this URI and metadata one of the store in question? Asks nobody."""
 
 # What is to be there, and in these the record has the size and the hashes that it must have.
 WITH_DATA = (ACTIVE, DEACTIVATED, PENDING_DELETE)
+# Somebody is working on the data, with a lease or, if it is not us, without.
+UNDER_WAY = (SAVING, UPLOADING, IMPORTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,12 @@ def again(connection: Connection, location_id: int) -> RecordedCopy | None:
     """The location of that id as it is now; None if it stands for nothing any more."""
     row = connection.execute(_copies().where(image_locations.c.id == location_id)).first()
     return None if row is None else _copy(row)
+
+
+def of_image(connection: Connection, image_id: str) -> list[RecordedCopy]:
+    """All locations of one image."""
+    wanted = _copies().where(image_locations.c.image_id == image_id).order_by(image_locations.c.id)
+    return [_copy(row) for row in connection.execute(wanted)]
 
 
 def newest_location(connection: Connection) -> int:

@@ -12,14 +12,12 @@ import msgspec
 from sqlalchemy import Connection, exists, select, update
 
 from blick.db import rows, store_check, uploads
-from blick.db.store_check import InStore, RecordedCopy, Standing
+from blick.db.store_check import UNDER_WAY, InStore, RecordedCopy, Standing
 from blick.db.tables import image_locations, jobs
 from blick.db.uploads import Lease
 from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone
-from blick.model.image import ACTIVE, DEACTIVATED, IMPORTING, SAVING, UPLOADING, ImageLocation
-
-_UNDER_WAY = (SAVING, UPLOADING, IMPORTING)
+from blick.model.image import ACTIVE, DEACTIVATED, ImageLocation
 
 
 def claim_orphan(connection: Connection, lease: Lease, in_store: InStore, uri: str | None, since_id: int) -> None:
@@ -84,7 +82,7 @@ def _require_idle(connection: Connection, image_id: str, standing: Standing) -> 
     named = jobs.c.payload.contains(image_id, autoescape=True)
     if standing.is_importing or connection.execute(select(exists().where(named))).scalar():
         raise Conflict("a job is at work on the image")
-    if standing.status in _UNDER_WAY:
+    if standing.status in UNDER_WAY:
         raise Conflict(f"the image is {standing.status}")
 
 

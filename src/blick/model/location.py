@@ -69,6 +69,17 @@ def scheme_of(uri: str) -> str:
     return uri.partition(":")[0].lower()
 
 
+def without_secrets(uri: str) -> str:
+    """The URI for people's eyes: no user and password, no query, which may be a signature."""
+    plain, question, _ = uri.partition("?")
+    scheme, separator, rest = plain.partition("://")
+    if scheme_of(uri) in ("file", "filesystem") or not separator:
+        return uri
+    # Keys may hold slashes that nobody has encoded: everything up to the last sign counts.
+    _, sign, place = rest.rpartition("@")
+    return f"{scheme}://{'***@' if sign else ''}{place}{'?***' if question else ''}"
+
+
 def parse(document: object) -> NewLocation:
     """Check the decoded body of POST /v2/images/{image_id}/locations; what else it holds is ignored. Raises Invalid."""
     if not isinstance(document, dict):
