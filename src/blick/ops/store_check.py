@@ -145,7 +145,7 @@ async def _doubts(check: Check, page: list[RecordedCopy]) -> list[_Doubt]:
     for copy in page:
         store = await _store_of(check, copy) if copy.has_data else None
         tally = check.tallies.get(store.name) if store is not None else None
-        if store is None or tally is None:
+        if store is None or tally is None or tally.status.status != OPEN:
             continue
         tally.locations += 1
         listed = sizes.get((store.name, copy.place.uri))
