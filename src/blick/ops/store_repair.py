@@ -111,18 +111,16 @@ async def _remove(suspicious: frozenset[str], check: Check, finding: Finding) ->
         return "left, because no other copy of this image is whole"
     lease = _lease(services, finding.key, store)
     services.running_uploads.add(lease.token)
+    in_store = check.in_store(store.name)
     try:
-        await services.database.write(
-            store_repair.claim_orphan, lease, check.in_store(store.name), finding.uri, check.newest
-        )
-        try:
-            await store.discard(finding.key)
-            await _require_gone(store, finding)
-        finally:
-            await to_the_end(services.database.write(uploads.give_back, lease, services.now()))
+        await services.database.write(store_repair.claim_orphan, lease, in_store, finding.uri, check.newest)
+        await store.discard(finding.key)
+        await _require_gone(store, finding)
     except (Conflict, StoreError) as error:
         return f"left: {error}"
     finally:
+        # Also after a claim that was cancelled, which may have been granted.
+        await to_the_end(services.database.write(uploads.give_back, lease, services.now()))
         services.running_uploads.discard(lease.token)
     _log.info("object %s, which no image needs, was removed from store %s", finding.key, store.name)
     return REPAIRED
@@ -193,17 +191,19 @@ async def _restore_from(check: Check, finding: Finding, copy: RecordedCopy, sour
     origin = services.stores.for_location(source.place.uri, source.place.metadata)
     store = check.store(finding.store)
     if finding.kind in MISMATCHED:
-        await _require_good(check, copy, origin, location_in(origin, source.place))
+        await _require_good(check, copy, origin, location_in(origin, source.place), origin)
     lease = _lease(services, copy.image_id, store)
     services.running_uploads.add(lease.token)
+    is_claimed = False
     try:
         await services.database.write(store_repair.claim_copy, lease, copy, check.in_store(store.name))
-        try:
-            await _rewrite(check, finding, copy, (origin, location_in(origin, source.place)), lease)
-        except BaseException as error:
-            left_bytes = not isinstance(error, DataExists | _StillThere)
-            await to_the_end(cleanup.abandon(services, lease, left_bytes=left_bytes))
-            raise
+        is_claimed = True
+        await _rewrite(check, finding, copy, (origin, location_in(origin, source.place)), lease)
+    except BaseException as error:
+        # A claim that was cancelled may have been granted; nothing was done under it.
+        left_bytes = is_claimed and not isinstance(error, DataExists | _StillThere)
+        await to_the_end(cleanup.abandon(services, lease, left_bytes=left_bytes))
+        raise
     finally:
         services.running_uploads.discard(lease.token)
 
@@ -236,7 +236,7 @@ async def _write(check: Check, copy: RecordedCopy, origin: tuple[Store, Location
     if isinstance(store, CanCopy):
         location = await store.copy_from(*origin, copy.image_id)
         if location is not None:
-            await _require_good(check, copy, store, location)
+            await _require_good(check, copy, store, location, origin[0])
             return location
     async with store.writer(copy.image_id, copy.size_bytes) as writer:
         digests = await transfer(
@@ -247,10 +247,12 @@ async def _write(check: Check, copy: RecordedCopy, origin: tuple[Store, Location
         return await writer.commit()
 
 
-async def _require_good(check: Check, copy: RecordedCopy, store: Store, location: Location) -> None:
-    digests = await digests_of(check.services, store, location, hashing_of(copy), copy.size_bytes, check.watcher.read)
+async def _require_good(check: Check, copy: RecordedCopy, store: Store, location: Location, origin: Store) -> None:
+    """What lies there, and came from `origin`, must be what is recorded. Raises _Unfit, StoreError."""
+    hashing, told = hashing_of(copy), check.watcher.read
+    digests = await digests_of(check.services, store, location, hashing, copy.size_bytes, told)
     if (fault := copy.fault(digests)) is not None:
-        raise _Unfit(f"the copy in store {store.name} is no better: {fault}")
+        raise _Unfit(f"the copy in store {origin.name} is no better: {fault}")
 
 
 def _lease(services: Services, image_id: str, store: Store) -> Lease:
