@@ -166,6 +166,7 @@ def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
         asyncio.create_task(job_worker(services).run(), name="jobs"),
         asyncio.create_task(cleanup.renew_forever(services), name="leases"),
         asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
+        asyncio.create_task(cleanup.delete_forever(services), name="deletions"),
         asyncio.create_task(stores.look_after_forever(services), name="stores"),
     ]
     if services.settings.identity.kind == "standalone":

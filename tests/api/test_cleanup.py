@@ -99,9 +99,9 @@ async def test_no_unforeseen_error_ends_the_housekeeping(service: Service, caplo
         connection.execute(insert(location_deletes), values)
 
     await service.services.database.write(spoil)
-    task = asyncio.create_task(cleanup.run_forever(service.services))
+    task = asyncio.create_task(cleanup.delete_forever(service.services))
     try:
-        while "housekeeping failed and will try again" not in caplog.text:
+        while "removing data of deleted images failed and will be tried again" not in caplog.text:
             await asyncio.sleep(0.01)
         assert not task.done()
     finally:

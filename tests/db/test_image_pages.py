@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, text
 
-from blick.db import image_pages, images, members
+from blick.db import image_deletion, image_pages, images, members
 from blick.db.engine import Database
 from blick.db.image_visibility import Scope
 from blick.db.tables import images as table
@@ -135,7 +135,7 @@ def test_markers(database: Database) -> None:
             page(database, f"marker={uuid(hidden)}")
     database.write_now(members.add, uuid(3), "p1", -1, NOW)
     assert numbers(page(database, f"marker={uuid(3)}")) == [1]
-    database.write_now(images.delete_image, uuid(1), NOW)
+    database.write_now(image_deletion.delete, uuid(1), NOW)
     with pytest.raises(Invalid):
         page(database, f"marker={uuid(1)}")
     assert page(database, f"marker={uuid(1)}", ADMIN) == []

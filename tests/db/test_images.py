@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, update
 
-from blick.db import images, members, outbox, tags
+from blick.db import image_deletion, images, members, outbox, tags
 from blick.db.engine import Database
 from blick.db.images import ChangeLimits
 from blick.db.tables import image_locations, image_members, image_properties, image_tags
@@ -56,7 +56,7 @@ def test_an_id_is_taken_for_ever(database: Database) -> None:
     database.write_now(images.insert_image, image())
     with pytest.raises(Conflict):
         database.write_now(images.insert_image, image(properties={"a": "b"}))
-    assert database.write_now(images.delete_image, ID, LATER) is not None
+    assert database.write_now(image_deletion.delete, ID, LATER) is not None
     with pytest.raises(Conflict):
         database.write_now(images.insert_image, image())
     assert count(database, image_properties) == 0
@@ -88,7 +88,7 @@ def test_set_status_compares(database: Database) -> None:
     assert not database.write_now(images.set_status, "unknown", ("queued",), "saving", LATER)
     with pytest.raises(AssertionError):
         database.write_now(images.set_status, ID, ("active",), "saving", LATER)
-    database.write_now(images.delete_image, ID, LATER)
+    database.write_now(image_deletion.delete, ID, LATER)
     assert not database.write_now(images.set_status, ID, ("saving",), "active", LATER)
 
 
@@ -233,7 +233,7 @@ def test_delete_takes_everything_along(database: Database) -> None:
 def test_protected_is_not_deleted(database: Database) -> None:
     database.write_now(images.insert_image, image(protected=True, tags=("t",)))
     assert database.write_now(outbox.delete_image, ID, LATER, 0) is None
-    assert database.write_now(images.delete_image, ID, LATER) is None
+    assert database.write_now(image_deletion.delete, ID, LATER) is None
     assert database.read_now(images.get, ID, None) is not None
 
 

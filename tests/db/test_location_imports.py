@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from blick.db import images, import_lock, jobs, location_imports, tables, tasks
+from blick.db import image_deletion, images, import_lock, jobs, location_imports, tables, tasks
 from blick.db.engine import Database
 from blick.db.jobs import Job
 from blick.db.location_imports import HASHING, Addition, Moment
@@ -120,7 +120,7 @@ def test_failure_of_an_active_image(database: Database) -> None:
 @pytest.mark.parametrize("step", ["add", "succeed", "fail"])
 def test_a_deleted_image_ends_it(database: Database, step: str) -> None:
     wanted, job = begun(database) if step == "add" else added(database)
-    assert database.write_now(images.delete_image, wanted.image_id, NOW) is not None
+    assert database.write_now(image_deletion.delete, wanted.image_id, NOW) is not None
     if step == "add":
         assert not database.write_now(location_imports.add, job, wanted, addition(), MOMENT)
     elif step == "succeed":

@@ -29,7 +29,7 @@ def test_claimed_by_exactly_one(database: Database) -> None:
     database.write_now(outbox.add, ID, PLACES[:1], 0)
     [entry] = database.read_now(outbox.due, 0, 10)
     outcomes = race([lambda: database.write_now(outbox.claim, entry, 500) for _ in range(8)])
-    assert sorted(outcomes, key=bool)[:7] == [False] * 7
+    assert sorted(outcomes, key=bool)[:7] == [None] * 7
     assert sum(bool(each) for each in outcomes) == 1
     assert database.read_now(outbox.due, 499, 10) == []
     assert not database.write_now(outbox.claim, entry, 900)
@@ -40,8 +40,8 @@ def test_claimed_by_exactly_one(database: Database) -> None:
 def test_done_and_failed(database: Database) -> None:
     database.write_now(outbox.add, ID, PLACES, 0)
     first, second = database.read_now(outbox.due, 0, 10)
-    database.write_now(outbox.done, first)
-    database.write_now(outbox.done, first)
+    database.write_now(outbox.done, first, NOW)
+    database.write_now(outbox.done, first, NOW)
     database.write_now(outbox.failed, second, "no room \u00e9" * 1000, 700)
     assert database.read_now(outbox.due, 699, 10) == []
     assert [entry.id for entry in database.read_now(outbox.due, 700, 10)] == [second.id]

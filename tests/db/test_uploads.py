@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from blick.db import images, uploads
+from blick.db import image_deletion, images, uploads
 from blick.db.engine import Database
 from blick.db.tables import image_locations, leases
 from blick.db.uploads import Lease
@@ -94,7 +94,7 @@ def test_give_back_clears(database: Database) -> None:
 
 def test_deleted_meanwhile(database: Database) -> None:
     database.write_now(uploads.begin, LEASE, NOW)
-    database.write_now(images.delete_image, ID, LATER)
+    database.write_now(image_deletion.delete, ID, LATER)
     with pytest.raises(Gone):
         finish(database)
     assert database.read_now(uploads.all_leases) == [LEASE]

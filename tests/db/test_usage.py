@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, func, insert, select, text, update
 
 from blick.conf.settings import DatabaseSettings
-from blick.db import images, upgrade, uploads, usage
+from blick.db import image_deletion, images, upgrade, uploads, usage
 from blick.db.engine import Database, open_database
 from blick.db.tables import image_locations, image_properties, leases, project_locks
 from blick.db.tables import images as images_table
@@ -94,7 +94,7 @@ def test_what_is_gone_does_not_count(database: Database, status: str) -> None:
 
 def test_deleting_gives_back(database: Database) -> None:
     add(database, 1, 100, locations=1, status="active")
-    database.write_now(images.delete_image, id_of(1), NOW)
+    database.write_now(image_deletion.delete, id_of(1), NOW)
     assert measured(database) == {STORED: 0, STAGED: 0, IMAGES: 0, UPLOADING: 0}
 
 
@@ -123,7 +123,7 @@ def test_a_reservation_counts_until_the_upload_ends(database: Database) -> None:
     assert measured(database)[STORED] == 300
     database.write_now(uploads.give_back, lease_of(2, 100), NOW)
     assert measured(database)[STORED] == 200
-    database.write_now(images.delete_image, id_of(3), NOW)
+    database.write_now(image_deletion.delete, id_of(3), NOW)
     assert measured(database)[STORED] == 100
 
 

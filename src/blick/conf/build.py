@@ -23,6 +23,7 @@ from blick.conf.settings import (
     LogSettings,
     PolicySettings,
     RemoteCheckSettings,
+    ScrubSettings,
     ServerSettings,
     Settings,
 )
@@ -40,6 +41,7 @@ def build(reading: Reading, folders: Sequence[Path]) -> Settings:
         server=_server(reading),
         api=_api(reading, finder),
         imports=import_settings(reading),
+        scrub=_scrub(reading),
         quotas=quota_settings(reading),
         image_format=_image_format(reading),
         database=_database(reading),
@@ -127,6 +129,16 @@ def _hashing_algorithm(reading: Reading) -> str:
     if name not in hashlib.algorithms_available or not hashlib.new(name, usedforsecurity=False).digest_size:
         reading.wrong("DEFAULT", "hashing_algorithm", f"{name} is not an algorithm that this Python's hashlib offers.")
     return name
+
+
+def _scrub(reading: Reading) -> ScrubSettings:
+    return ScrubSettings(
+        scrub_time_s=reading.get("DEFAULT", "scrub_time"),
+        pool_size=reading.get("DEFAULT", "scrub_pool_size"),
+        wakeup_time_s=reading.get("DEFAULT", "wakeup_time"),
+        daemon=reading.get("DEFAULT", "daemon"),
+        restore=reading.text("DEFAULT", "restore"),
+    )
 
 
 def _image_format(reading: Reading) -> ImageFormatSettings:

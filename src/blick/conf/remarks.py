@@ -12,7 +12,6 @@ from blick.conf.sources import group_name
 _NOT_BUILT = frozenset(
     {
         ("DEFAULT", "image_cache_dir"),
-        ("DEFAULT", "delayed_delete"),
         ("DEFAULT", "enabled_import_methods"),
     }
 )

@@ -81,6 +81,20 @@ class ImportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ScrubSettings:
+    """When the data of images goes whose deletion was delayed, and what one scrubber does.
+
+    `restore` is the id of an image to take back instead.
+    """
+
+    scrub_time_s: int = 0
+    pool_size: int = 1
+    wakeup_time_s: int = 300
+    daemon: bool = False
+    restore: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFormatSettings:
     """Which formats there are and how strictly content is checked against them."""
 
@@ -242,6 +256,7 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     quotas: QuotaSettings = field(default_factory=QuotaSettings)
     imports: ImportSettings = field(default_factory=ImportSettings)
+    scrub: ScrubSettings = field(default_factory=ScrubSettings)
     image_format: ImageFormatSettings = field(default_factory=ImageFormatSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     FromClause,
     Row,
     String,
+    and_,
     bindparam,
     cast,
     false,
@@ -38,7 +39,7 @@ from blick.db.location_cipher import GatheredLocations, decode_locations
 from blick.db.rows import set_base
 from blick.db.tables import image_locations, image_members, image_properties, image_tags, images
 from blick.model.errors import BlickError, Conflict, Forbidden, NotFound
-from blick.model.image import DELETED, SHARED, Image, ImageLocation, may_become
+from blick.model.image import DELETED, PENDING_DELETE, SHARED, Image, ImageLocation, may_become
 from blick.model.image_input import RESERVED_PREFIX, check_property_quota
 from blick.model.image_patch import PatchPlan
 from blick.model.quota import Measure, Quota
@@ -48,6 +49,9 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_base = msgspec.json.Decoder(list[Any]).decode
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+# What makes a location one that is in use.
+IN_USE: ColumnElement[bool] = and_(image_locations.c.deleted == false(), image_locations.c.status == "active")
 
 _BASE = (
     "id", "name", "status", "visibility", "owner", "disk_format", "container_format", "size", "virtual_size",
@@ -183,14 +187,15 @@ def set_status(
 ) -> bool:
     """Compare and set: `status` becomes `to` (and the columns in `values` too) if it is one of `from_` now.
 
-    The only place where a status is written. False: the image has another status, is deleted or does not exist.
+    The only place where a status is written, beside `blick.db.image_deletion`. False: the image has another status, is
+    deleted (`pending_delete` alone is a status of deleted images) or does not exist.
     """
     for status in from_:
         if not may_become(status, to):
             raise AssertionError(f"an image never goes from {status} to {to}")
     changed = connection.execute(
         update(images)
-        .where(images.c.id == image_id, images.c.status.in_(from_), images.c.deleted == false())
+        .where(images.c.id == image_id, images.c.status.in_(from_), images.c.deleted == (PENDING_DELETE in from_))
         .values({**values, "status": to, "updated_at": now})
     )
     return changed.rowcount == 1
@@ -296,35 +301,18 @@ def drop_locations(connection: Connection, image_id: str, now: datetime) -> None
 
 def live_locations(connection: Connection, image_id: str) -> list[ImageLocation]:
     """The locations in use at this moment of the transaction, oldest first."""
+    return find_locations(connection, image_id, IN_USE)
+
+
+def find_locations(connection: Connection, image_id: str, wanted: ColumnElement[bool]) -> list[ImageLocation]:
+    """The image's locations that are as `wanted` says, oldest first."""
     table = image_locations
     found = (
         select(table.c.id, table.c.value, table.c.meta_data)
-        .where(table.c.image_id == image_id, table.c.deleted == false(), table.c.status == "active")
+        .where(table.c.image_id == image_id, wanted)
         .order_by(table.c.id)
     )
     return [
         ImageLocation(row.value, _decode_object(row.meta_data) if row.meta_data else {}, row.id)
         for row in connection.execute(found)
     ]
-
-
-def delete_image(connection: Connection, image_id: str, now: datetime) -> list[ImageLocation] | None:
-    """Soft-delete the image, unless it is protected, with all its children. None: gone or protected.
-
-    Gives where its bytes lie: read once the row is ours, so that an upload that ends at the same moment has either
-    recorded them before, or finds the image gone.
-    """
-    changed = connection.execute(
-        update(images)
-        .where(images.c.id == image_id, images.c.deleted == false(), images.c.protected == false())
-        .values(status=DELETED, deleted=True, deleted_at=now, updated_at=now)
-    )
-    if changed.rowcount != 1:
-        return None
-    locations = live_locations(connection, image_id)
-    for table in (image_properties, image_tags, image_members, image_locations):
-        values: dict[str, Any] = {"deleted": True, "deleted_at": now, "updated_at": now}
-        if table is image_locations:
-            values["status"] = DELETED
-        connection.execute(update(table).where(table.c.image_id == image_id, table.c.deleted == false()).values(values))
-    return locations

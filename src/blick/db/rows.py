@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, false, select, update
 
 from blick.db.tables import images
+from blick.model.image import PENDING_DELETE
 
 
 def hold(connection: Connection, image_id: str) -> bool:
@@ -22,6 +23,15 @@ def lock(connection: Connection, image_id: str, now: datetime) -> bool:
     Touches `updated_at`, as every save does. False: no such image.
     """
     return set_base(connection, image_id, {}, now)
+
+
+def hold_waiting(connection: Connection, image_id: str, now: datetime) -> bool:
+    """Take the row of a `pending_delete` image for the rest of the transaction. False: it is no such image.
+
+    Writes to it, because a row that is only locked is free to the other members of a Galera cluster.
+    """
+    waiting = update(images).where(images.c.id == image_id, images.c.status == PENDING_DELETE)
+    return connection.execute(waiting.values(updated_at=now)).rowcount == 1
 
 
 def set_base(

@@ -338,6 +338,7 @@ location_deletes = Table(
     Column("not_before_ms", BigInteger, nullable=False),
     Column("last_error", Text, nullable=True),
     Index("blick_location_deletes_not_before", "not_before_ms"),
+    Index("blick_location_deletes_image", "image_id"),
 )
 
 # Work that outlives the request that asked for it. A job is free while its token is empty; a worker that takes it

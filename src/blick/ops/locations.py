@@ -251,7 +251,7 @@ async def remove_from_store(services: Services, context: RequestContext, store_i
         not_before_ms=services.now_ms() + CLAIM_MS,
     )
     for entry in await services.database.write(db_locations.remove, image.id, writes, services.now()):
-        await remove_bytes(services, entry)
+        await remove_bytes(services, entry, context)
 
 
 async def list_locations(services: Services, context: RequestContext, image_id: str) -> Sequence[ImageLocation]:

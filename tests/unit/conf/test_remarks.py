@@ -71,9 +71,10 @@ def test_options_without_effect_get_one_warning(config: Config, group: str, name
 
 
 def test_features_to_come_are_told_without_a_warning(config: Config) -> None:
-    findings = config.load("[DEFAULT]\nscrub_time = 10\nimage_cache_dir = /c\nwakeup_time = 300\n").findings
+    text = "[DEFAULT]\nimage_cache_max_size = 10\nimage_cache_dir = /c\nimage_cache_stall_time = 86400\n"
+    findings = config.load(text).findings
     assert {(finding.level, finding.kind, finding.name) for finding in findings} == {
-        ("info", "not-yet", "scrub_time"),
+        ("info", "not-yet", "image_cache_max_size"),
         ("info", "not-yet", "image_cache_dir"),
     }
 
