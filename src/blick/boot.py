@@ -117,7 +117,7 @@ async def services_of(settings: Settings) -> AsyncIterator[Services]:
 
     Raises StartRefused, also where the database is not at our revision: a command does not change that.
     """
-    database = open_database(settings.database)
+    database = open_database(settings.database, ANSWER_WITHIN_S)
     try:
         if not await hop(None, is_current, database):
             raise StartRefused("The database is not at this release's revision. Start the service, or `blick db sync`.")

@@ -63,16 +63,15 @@ def chosen(config_files: tuple[Path, ...], config_dirs: tuple[Path, ...], **opti
     return Chosen(config_files, config_dirs, {name: value for name, value in options.items() if value is not None})
 
 
-def settings_for(program: str, flags: Chosen, groups: Collection[str]) -> Settings:
-    """Settings of `program` from its files, logging set up. Wrong values count in `groups` only: no other is used.
-
-    Raises StartRefused.
+def settings_for(program: str, flags: Chosen, groups: Collection[str] | None = None) -> Settings:
+    """Settings of `program` from its files, logging set up. Wrong values count in `groups` only if given: no other is
+    used then. Raises StartRefused.
     """
     files = flags.files or (() if flags.dirs else load.default_files(program))
     if not files and not flags.dirs:
         raise StartRefused("No configuration file found. Name one with --config-file.")
     examined = load.examine(files, flags.dirs, overrides=flags.options)
-    if wrong := [finding for finding in examined.errors if finding.group in groups]:
+    if wrong := [finding for finding in examined.errors if groups is None or finding.group in groups]:
         raise StartRefused("\n".join(map(str, wrong)))
     set_up_logging(examined.settings.log, program)
     return examined.settings

@@ -14,6 +14,7 @@ COMMANDS = {
     "config": ("blick.cli.config", "config"),
     "db": ("blick.cli.manage", "database_actions"),
     "stores": ("blick.cli.stores", "stores"),
+    "scrub": ("blick.cli.scrub", "scrub"),
     "user": ("blick.cli.user", "user"),
     "project": ("blick.cli.project", "project"),
     "role": ("blick.cli.role", "role"),

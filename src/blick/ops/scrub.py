@@ -4,6 +4,7 @@ The queue is the outbox (`blick.db.outbox`): any number of scrubbers and the ser
 scrubber puts images of this kind in.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,6 +12,7 @@ from datetime import timedelta
 
 from blick.db import scrub
 from blick.db.outbox import LocationDelete
+from blick.model.errors import BlickError
 from blick.ops import cleanup
 from blick.ops.cleanup import Worked
 from blick.ops.services import Services
@@ -18,6 +20,10 @@ from blick.ops.services import Services
 _log = logging.getLogger(__name__)
 
 _PAGE = 1000
+# The option may say 0, which nobody can mean.
+_SHORTEST_PAUSE_S = 1
+# How long a store may take to give a sign of life.
+_PATIENCE_S = 5.0
 
 
 async def run_once(services: Services, *, put_off_too: bool) -> Worked:
@@ -30,6 +36,23 @@ async def run_once(services: Services, *, put_off_too: bool) -> Worked:
         worked = await cleanup.work_off(services, entries, services.settings.scrub.pool_size)
     _log.info("scrubbed: %d removed, %d to be tried again", worked.removed, worked.failed)
     return worked
+
+
+async def run_forever(services: Services) -> None:
+    """`run_once` again and again, with the configured pause; until cancelled.
+
+    What goes wrong is logged and the next round tries again. What failed before is tried when its time has come.
+    """
+    pause_s = max(services.settings.scrub.wakeup_time_s, _SHORTEST_PAUSE_S)
+    while True:
+        try:
+            await services.stores.look_after(_PATIENCE_S)
+            await run_once(services, put_off_too=False)
+        except BlickError as error:
+            _log.error("scrubbing will be tried again in %d s: %s", pause_s, error)
+        except Exception:
+            _log.exception("scrubbing failed and will be tried again in %d s", pause_s)
+        await asyncio.sleep(pause_s)
 
 
 async def _work(services: Services, *, put_off_too: bool) -> AsyncGenerator[LocationDelete, None]:
