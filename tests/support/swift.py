@@ -189,7 +189,7 @@ class Swift(_SwiftProcess):
         self._servers[-1].start()
 
     def forget_tokens(self) -> None:
-        """Makes every token of tempauth invalid at once."""
+        """Makes every token of tempauth invalid at once; one of Keystone's is asked about anew."""
         self._cache.flush()
 
     def _configure_cluster(self) -> None:
@@ -252,6 +252,7 @@ def _keystone_filters(keystone: Keystone) -> dict[str, dict[str, object]]:
             "paste.filter_factory": "keystonemiddleware.auth_token:filter_factory",
             "delay_auth_decision": "true",
             "service_token_roles_required": "true",
+            "cache": "swift.cache",  # Swift's memcached, rather than one of the process that nobody can empty
             **keystone.authtoken_options(),
         },
         "filter:keystoneauth": {"use": "egg:swift#keystoneauth", "operator_roles": "admin, member"},

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # One hop costs about 0.1 ms; a piece of this size takes Swift several.
-READ_BYTES = 1 << 20
+READ_BYTES = 4 << 20
 _THREADS = 16  # each waits for Swift
 _BATCH = 500  # images taken from a listing at once
 
@@ -194,9 +194,7 @@ class SwiftStore:
                 raise StoreUnavailable(self._name, f"there is no container {options.container!r}") from error
 
     def _set_access(self, client: Client, place: Place, access: ReadAccess) -> None:
-        readers = "*:*" if access.public else ",".join(f"{project}:*" for project in access.projects)
-        headers = {"X-Container-Read": readers, **self._options.write_access}
-        client.request("POST", place.container, headers=headers)
+        client.request("POST", place.container, headers=self._options.container_access(access))
 
 
 class _SwiftWriter:

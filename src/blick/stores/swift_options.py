@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from blick.model.blob import ReadAccess
 from blick.model.errors import StartRefused
 
 _log = logging.getLogger(__name__)
@@ -83,11 +84,15 @@ class SwiftOptions:
     use_trusts: bool
     buffer_folder: Path | None
 
-    @property
-    def write_access(self) -> Mapping[str, str]:
-        """The headers that let the admins' projects write to a user's container."""
-        writers = ",".join(f"{project}:*" for project in self.admin_projects)
-        return {"X-Container-Write": writers} if self.multi_tenant and writers else {}
+    def container_access(self, access: ReadAccess) -> Mapping[str, str]:
+        """The headers of an image's own container: those of `access` read, the admins' projects read and write."""
+        if not self.multi_tenant:
+            return {}
+        readers = ["*"] if access.public else [*access.projects, *self.admin_projects]
+        return {
+            "X-Container-Read": ",".join(f"{project}:*" for project in readers),
+            "X-Container-Write": ",".join(f"{project}:*" for project in self.admin_projects),
+        }
 
 
 def read_options(name: str, options: Mapping[str, Any]) -> SwiftOptions:

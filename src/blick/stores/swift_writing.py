@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from blick.model.blob import ReadAccess
 from blick.model.errors import DataExists, DataNotFound, StoreError, StoreUnavailable
 from blick.stores.swift_bodies import Body, Segments, Whole
 from blick.stores.swift_client import Client
@@ -119,7 +120,7 @@ class Writing:
             if not self._target.options.creates_containers:
                 said = f"there is no container {place.container!r}, and swift_store_create_container_on_put is off"
                 raise StoreUnavailable(self.client.name, said) from error
-            self.client.make_container(place.container, self._target.options.write_access)
+            self.client.make_container(place.container, self._target.options.container_access(ReadAccess()))
             self.client.request("PUT", place.container, place.object, headers=headers)
 
     def _holds_fence(self) -> bool:
