@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
-NAMES = ("keystone", "upstream", "tempest", "swift", "moto")
+NAMES = ("keystone", "upstream", "tempest", "swift", "moto", "nx27017")
 UNUSED_S = 14 * 24 * 3600
 """How long an environment of another list (an older one, or another branch's) is kept after its last use."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import environments
+from tests.support import environments, npm_packages
 
 VENV_BIN = Path(sys.executable).parent
 """Where the programs of the running virtual environment are (not resolved: its interpreter is a link out of it)."""
@@ -175,8 +175,12 @@ PARTS: dict[str, Part] = {
         every(programs("memcached", "setpriv"), environment("swift")),
     ),
     "moto": Part("moto's server, a lenient S3", every(programs("setpriv"), environment("moto"))),
+    "azurite": Part("Azurite, an Azure Blob Storage", every(programs("node", "setpriv"), lambda: npm_packages.missing("azurite"))),
     "upstream": Part("the reference service", every(programs("setpriv"), environment("upstream"))),
     "tempest": Part("Tempest, the field's own tests", environment("tempest")),
+    "nx27017": Part(
+        "a server that speaks MongoDB's protocol", every(programs("setpriv"), environment("nx27017"))
+    ),
     "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),
     "postgresql": Part("a PostgreSQL server", every(programs("setpriv"), postgresql)),
     "vcsim": Part(

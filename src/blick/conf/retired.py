@@ -66,10 +66,10 @@ _TABLE: tuple[tuple[str, str, Retired], ...] = (
     ("DEFAULT", "cleanup_scrubber cleanup_scrubber_time scrubber_datadir", Retired("ignore", "Kilo to Newton")),
     (
         "DEFAULT",
-        "default_store known_stores filesystem_store_datadir swift_store_auth_address rbd_store_pool s3_store_host",
+        "default_store known_stores filesystem_store_datadir swift_store_auth_address rbd_store_pool s3_store_host "
+        "sheepdog_store_address mongodb_store_uri",
         Retired("warn", "Juno and Kilo", _MOVED_TO_STORE),
     ),
-    ("DEFAULT", "sheepdog_store_address mongodb_store_uri", Retired("warn", "Juno and Kilo", "that store is gone")),
     (
         "DEFAULT",
         "sql_connection sql_idle_timeout sql_max_retries sql_retry_interval",
@@ -97,11 +97,6 @@ _TABLE: tuple[tuple[str, str, Retired], ...] = (
         "task",
         "eventlet_executor_pool_size",
         Retired("warn", "33.0.0", "use max_workers in [taskflow_executor]"),
-    ),
-    (
-        "glance_store",
-        "sheepdog_store_address sheepdog_store_port sheepdog_store_chunk_size mongodb_store_uri mongodb_store_db",
-        Retired("warn", "Mitaka to Ussuri", "that store is gone"),
     ),
     ("glance_store", "store_capabilities_update_min_interval", Retired("warn", "Mitaka to Ussuri")),
     (

@@ -27,6 +27,8 @@ _GLANCE_STORE = (
             "cinder",
             "vsphere",
             "s3",
+            "sheepdog",
+            "gridfs",
         ),
         deprecated="Rocky",
     ),
@@ -142,6 +144,48 @@ DRIVERS: Mapping[str, tuple[Option, ...]] = {
             choices=("when_required", "when_supported"),
         ),
     ),
+    "gcs": (
+        Option("gcs_store_bucket", "str", None, "Bucket; it has to exist"),
+        Option(
+            "gcs_store_credentials_file",
+            "str",
+            None,
+            "JSON file of a service account; without it, and without HMAC keys, the machine's own identity is used",
+        ),
+        Option("gcs_store_access_key", "str", None, "Access id of an HMAC key, instead of a file", secret=True),
+        Option("gcs_store_secret_key", "str", None, "Its secret", secret=True),
+        Option("gcs_store_endpoint", "str", "https://storage.googleapis.com", "Endpoint URL"),
+        Option("gcs_store_chunk_size", "int", 10, "Part size MiB (5 or more)"),
+        Option("gcs_store_thread_pools", "int", 10, "Parallel part uploads"),
+        Option("gcs_store_cacert", "str", "", "CA bundle; empty = system"),
+        Option(
+            "gcs_store_signed_url_ttl",
+            "int",
+            0,
+            "Send downloads to the server itself, with URLs that work for so many seconds; 0 = off; needs HMAC keys",
+            minimum=0,
+        ),
+    ),
+    "azure": (
+        Option("azure_store_account", "str", None, "Storage account"),
+        Option("azure_store_container", "str", None, "Container"),
+        Option("azure_store_key", "str", None, "Account key", secret=True),
+        Option("azure_store_sas_token", "str", None, "SAS token, instead of the key", secret=True),
+        Option(
+            "azure_store_endpoint", "str", None, "URL of the account; unset = https://<account>.blob.core.windows.net"
+        ),
+        Option("azure_store_create_container_on_put", "bool", False, "Create the container if missing"),
+        Option("azure_store_chunk_size", "int", 10, "Part size MiB (5 or more)"),
+        Option("azure_store_thread_pools", "int", 10, "Parallel part uploads"),
+        Option("azure_store_cacert", "str", "", "CA bundle; empty = system"),
+        Option(
+            "azure_store_signed_url_ttl",
+            "int",
+            0,
+            "Send downloads to the server itself, with URLs that work for so many seconds; 0 = off; needs the key",
+            minimum=0,
+        ),
+    ),
     "swift": (
         Option("swift_store_auth_insecure", "bool", False, "Skip TLS checks"),
         Option("swift_store_cacert", "str", None, "CA bundle"),
@@ -251,5 +295,14 @@ DRIVERS: Mapping[str, tuple[Option, ...]] = {
         Option("vmware_insecure", "bool", False, "Skip TLS checks", old_names=("vmware_api_insecure",)),
         Option("vmware_ca_file", "str", None, "CA bundle"),
         Option("vmware_datastores", "multi-str", None, "datacenter_path:datastore[:weight] entries"),
+    ),
+    "sheepdog": (
+        Option("sheepdog_store_chunk_size", "int", 64, "MiB that one command reads or writes", minimum=1),
+        Option("sheepdog_store_address", "host", "127.0.0.1", "Address of a sheep daemon"),
+        Option("sheepdog_store_port", "port", 7000, "Its port"),
+    ),
+    "gridfs": (
+        Option("mongodb_store_uri", "str", None, "Connection string of MongoDB", secret=True),
+        Option("mongodb_store_db", "str", "mongodb", "Database of the images"),
     ),
 }

@@ -1,0 +1,1 @@
+"""Backends that Glance gave up, so that what lies in them can still be reached, and moved."""
