@@ -47,6 +47,46 @@ def test_done_and_failed(database: Database) -> None:
     assert [entry.id for entry in database.read_now(outbox.due, 700, 10)] == [second.id]
 
 
+def test_a_claim_is_kept_and_lost(database: Database) -> None:
+    """Who lost it changes nothing any more, not even on a row that has the id of one that is gone (SQLite)."""
+    database.write_now(outbox.add, ID, PLACES[:1], 0)
+    [entry] = database.read_now(outbox.due, 0, 10)
+    slow = database.write_now(outbox.claim, entry, 100)
+    assert slow is not None
+    assert database.write_now(outbox.renew, slow, 200)
+    assert database.read_now(outbox.due, 199, 10) == []
+    [seen] = database.read_now(outbox.due, 200, 10)
+    other = database.write_now(outbox.claim, seen, 300)
+    assert other is not None
+    assert not database.write_now(outbox.renew, slow, 900)
+    database.write_now(outbox.failed, slow, "too late", 900)
+    database.write_now(outbox.done, slow, NOW)
+    assert database.read_now(outbox.of_image, ID) == [other]
+    database.write_now(outbox.done, other, NOW)
+    database.write_now(outbox.add, "another", PLACES[:1], 0)
+    [fresh] = database.read_now(outbox.due, 0, 10)
+    database.write_now(outbox.claim, fresh, 300)
+    for stale in (slow, other):
+        database.write_now(outbox.done, stale, NOW)
+        database.write_now(outbox.failed, stale, "too late", 900)
+        assert not database.write_now(outbox.renew, stale, 900)
+    [left] = database.read_now(outbox.of_image, "another")
+    assert (left.attempts, left.not_before_ms, left.last_error) == (2, 300, None)
+
+
+def test_what_was_put_off_may_be_tried_at_once(database: Database) -> None:
+    database.write_now(outbox.add, ID, PLACES, 0)
+    first, second = database.read_now(outbox.due, 0, 10)
+    database.write_now(outbox.failed, first, "no answer", 900)
+    database.write_now(outbox.claim, second, 900)
+    assert database.read_now(outbox.due, 0, 10) == []
+    [put_off] = database.read_now(outbox.due, 0, 10, put_off_too=True)
+    assert (put_off.id, put_off.last_error) == (first.id, "no answer")
+    assert database.read_now(outbox.due, 0, 10, first.id, put_off_too=True) == []
+    assert database.write_now(outbox.claim, put_off, 900) is not None
+    assert database.read_now(outbox.due, 0, 10, put_off_too=True) == []  # it is somebody's now
+
+
 def test_an_upload_that_ends_while_its_image_is_deleted(database: Database) -> None:
     """Whichever comes first: the bytes are noted for removal, or the upload is told that the image is gone."""
     database.write_now(images.insert_image, image())
