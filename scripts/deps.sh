@@ -38,6 +38,9 @@ packages=(
 "${PYTHON:-python3}" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
   packages+=(python3-dev)
 
+# azurite: runs it, and installs it; some machines have both from elsewhere, in one package
+command -v npm >/dev/null || packages+=(nodejs npm)
+
 say() { echo "deps: $*"; }
 
 missing_packages() {
@@ -90,3 +93,5 @@ install_debian_packages() {
 install_debian_packages
 # keystone, swift, upstream, tempest: from PyPI, each in a virtual environment of its own in the user's cache folder
 cd "$(dirname "${BASH_SOURCE[0]}")/.." && "${PYTHON:-python3}" -m tests.support.environments
+# azurite: from npm, in the same cache folder
+"${PYTHON:-python3}" -m tests.support.npm_packages

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.ceph import Ceph
+from tests.support.azurite import Azurite
 from tests.support.databases import Databases
 from tests.support.keystone import Keystone
 from tests.support.mariadb import MariaDB
@@ -173,4 +174,11 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
     """A running S3 server, shared by the whole run: make buckets of your own. Ask for the part too."""
     with Moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A running Azure Blob Storage, shared by the whole run: make containers of your own. Ask for the part too."""
+    with Azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server

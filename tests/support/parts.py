@@ -168,6 +168,9 @@ PARTS: dict[str, Part] = {
         every(programs("mkfs.xfs", "fsfreeze"), runs(LOSETUP, "--find"), mounts),
     ),
     "ceph": Part("a Ceph cluster", programs("ceph-mon", "ceph-osd", "ceph-mgr", "ceph", "rados", "rbd", "setpriv")),
+    "rbd": Part(
+        "Ceph's Python modules", runs(sys.executable, "-c", "from blick.stores import ceph_bindings as b; b.load_bindings('')")
+    ),
     "memcached": Part("a memcached server", programs("memcached", "setpriv")),
     "keystone": Part("a Keystone, the identity service", every(programs("setpriv"), environment("keystone"))),
     "swift": Part(

@@ -157,6 +157,21 @@ class ObjectStore(ABC, Generic[_Made]):
         return await interruptible_hop(self._calls, reader.interrupt, reader.fill, buffer)
 
 
+class SigningObjectStore(ObjectStore[_Made]):
+    """One that also has CanSignUrls."""
+
+    @property
+    @abstractmethod
+    def signed_url_ttl_s(self) -> int:
+        """See CanSignUrls."""
+
+    async def signed_url(self, location: Location, ttl_s: int) -> str:
+        """See CanSignUrls."""
+        place = self._require_place(location)
+        backend = await hop(self._calls, self._backend)
+        return await hop(self._calls, backend.sign, place, ttl_s)
+
+
 def _next_page(pages: Iterator[Sequence[StoredObject]]) -> Sequence[StoredObject] | None:
     return next(pages, None)
 

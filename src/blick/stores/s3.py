@@ -7,18 +7,15 @@ parse it. The oldest ones carry credentials, which are never used, and never sho
 from collections.abc import Mapping
 from typing import Any
 
-from blick.model.blob import Location
-from blick.model.errors import StoreDenied
 from blick.stores.objects_backend import Place
 from blick.stores.objects_parts import MIB
-from blick.stores.objects_store import ObjectStore
+from blick.stores.objects_store import SigningObjectStore
 from blick.stores.s3_bucket import S3Bucket
 from blick.stores.s3_options import place_of, read_options, uri_of
 from blick.stores.s3_requests import S3Requests, make_client
-from blick.stream.hop import hop
 
 
-class S3Store(ObjectStore[S3Bucket]):
+class S3Store(SigningObjectStore[S3Bucket]):
     """A store of type s3. Also OwnsUri, HasProperties, CanProbe, CanList, CanSignUrls.
 
     Connects nothing; raises StartRefused for options that make no sense. Has threads of its own, until `aclose`.
@@ -53,14 +50,6 @@ class S3Store(ObjectStore[S3Bucket]):
     def signed_url_ttl_s(self) -> int:
         """See CanSignUrls."""
         return self._options.signed_url_ttl_s
-
-    async def signed_url(self, location: Location, ttl_s: int) -> str:
-        """See CanSignUrls."""
-        place = self.place_of(location.uri)
-        if place is None:
-            raise StoreDenied(self.name, "the location is not one of this store's server")
-        backend = await hop(self._calls, self._backend)
-        return await hop(self._calls, backend.sign, place, ttl_s)
 
     def _connect(self) -> S3Bucket:
         options = self._options

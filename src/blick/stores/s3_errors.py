@@ -1,6 +1,6 @@
 """What S3 servers and the library say when something fails, as errors of stores."""
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from blick.model.errors import DataNotFound, RangeInvalid, StoreDenied, StoreError, StoreFull, StoreUnavailable
 
@@ -73,11 +73,13 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ClientError):
         code = code_of(error)
         return code in _TRANSIENT_CODES or (status_of(error) in (429, 500, 502, 503, 504) and code not in _FINAL_CODES)
-    return isinstance(error, BotoCoreError)
+    return isinstance(error, BotoCoreError) and not isinstance(error, NoCredentialsError)
 
 
 def store_error(store: str, error: Exception) -> StoreError:
     """The error of ours; it repeats nothing that the server or the library said but the error's name."""
+    if isinstance(error, NoCredentialsError):
+        return StoreDenied(store, "the credentials are refused")
     if not isinstance(error, ClientError):
         return StoreUnavailable(store, f"the server does not answer ({type(error).__name__})")
     code, status = code_of(error), status_of(error)

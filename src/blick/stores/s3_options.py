@@ -3,16 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from blick.model.errors import StartRefused
 from blick.stores.objects_backend import Place
+from blick.stores.objects_options import ca_file, number, signed_url_ttl_s
 from blick.stores.objects_parts import MIB
 from blick.stores.s3_uri import scheme_of, without_credentials
 
-LONGEST_URL_TTL_S = 7 * 24 * 3600  # the signature's own limit
 _FORMATS = ("auto", "virtual", "path")
 _DEFAULT_REGION = "us-east-1"  # what servers that know no regions expect in a signature
 _AWS = re.compile(r"s3[.-](?:dualstack\.|fips\.)?(?:(?P<region>[a-z0-9-]+)\.)?amazonaws\.com(?:\.cn)?")
@@ -67,9 +66,9 @@ def read_options(store: str, options: Mapping[str, Any]) -> S3Options:
         region=given or region_of(endpoint),
         create_bucket=bool(options.get("s3_store_create_bucket_on_put")),
         addressing=_addressing(store, options),
-        large_object_mib=_number(store, options, "s3_store_large_object_size", 100, 0),
-        part_mib=_number(store, options, "s3_store_large_object_chunk_size", 10, 5),
-        part_threads=_number(store, options, "s3_store_thread_pools", 10, 1),
+        large_object_mib=number(store, options, "s3_store_large_object_size", 100, 0),
+        part_mib=number(store, options, "s3_store_large_object_chunk_size", 10, 5),
+        part_threads=number(store, options, "s3_store_thread_pools", 10, 1),
         ca_file=ca_file(store, "s3_store_cacert", options),
         request_checksums=request,
         response_checksums=response,
@@ -83,22 +82,6 @@ def region_of(endpoint: str) -> str:
     """The region that a server of Amazon's has in its name; for others what they usually expect."""
     found = _AWS.fullmatch((urlsplit(endpoint).hostname or "").lower())
     return (found and found["region"]) or _DEFAULT_REGION
-
-
-def ca_file(store: str, option: str, options: Mapping[str, Any]) -> str | None:
-    """The file that `option` names, None if it names none. Raises StartRefused if it cannot be read."""
-    path = options.get(option) or None
-    if path is not None and not Path(path).is_file():
-        raise StartRefused(f"Store {store}: {option}: there is no file {path}.")
-    return path
-
-
-def signed_url_ttl_s(store: str, option: str, options: Mapping[str, Any]) -> int:
-    """For how long redirects work; 0: no redirects. Raises StartRefused."""
-    seconds = _number(store, options, option, 0, 0)
-    if seconds > LONGEST_URL_TTL_S:
-        raise StartRefused(f"Store {store}: {option}: signed URLs work for {LONGEST_URL_TTL_S} seconds at most.")
-    return seconds
 
 
 def uri_of(options: S3Options, key: str) -> str:
@@ -152,11 +135,3 @@ def _checksums(options: Mapping[str, Any]) -> tuple[str, str]:
     if "when_supported" in (request, response):
         return request, response
     return "when_supported", "when_supported"
-
-
-def _number(store: str, options: Mapping[str, Any], name: str, default: int, least: int) -> int:
-    value = options.get(name)
-    number = default if value is None else int(value)
-    if number < least:
-        raise StartRefused(f"Store {store}: {name} must be {least} or more.")
-    return number

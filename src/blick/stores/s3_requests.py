@@ -13,11 +13,10 @@ from botocore.session import Session
 
 from blick.model.errors import DataNotFound, StoreError, StoreUnavailable
 from blick.stores.objects_backend import Place
+from blick.stores.objects_retry import sent_again
 from blick.stores.s3_errors import NO_UPLOAD, code_of, is_transient, status_of, store_error
 from blick.stores.s3_options import S3Options
 
-_ATTEMPTS = 3
-_FIRST_PAUSE_S = 0.2
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60  # the silence that is taken for an end; servers assemble large objects for a while
 _OTHER_THREADS = 16  # connections for everything but parts
@@ -25,11 +24,11 @@ _OTHER_THREADS = 16  # connections for everything but parts
 _NEVER = Event()
 
 
-def make_client(options: S3Options) -> Any:
+def make_client(options: S3Options, signature: Any = "s3v4") -> Any:
     """The library's client for these options. Takes a tenth of a second; connects nothing."""
     config = Config(
         region_name=options.region,
-        signature_version="s3v4",
+        signature_version=signature,
         s3={"addressing_style": options.addressing, "payload_signing_enabled": options.signs_payload},
         request_checksum_calculation=options.request_checksums,
         response_checksum_validation=options.response_checksums,
@@ -51,22 +50,17 @@ def make_client(options: S3Options) -> Any:
 class S3Requests:
     """What is asked of a server for the store `store`. Safe to use from many threads."""
 
-    def __init__(self, store: str, client: Any) -> None:
+    def __init__(self, store: str, client: Any, *, knows_conditions: bool = True) -> None:
         self.store = store
         self.client = client
-        self.knows_conditions = True
+        self.knows_conditions = knows_conditions
         """Whether the server takes "only if there is none yet"; false once it said that it does not."""
 
     def call(self, operation: str, ended: Event = _NEVER, **parameters: Any) -> Any:
         """One request, sent again a few times where that may help and `ended` is not set. Raises the library's."""
-        attempt = 1
-        while True:
-            try:
-                return self.call_once(operation, **parameters)
-            except (ClientError, BotoCoreError) as error:
-                if attempt == _ATTEMPTS or not is_transient(error) or ended.wait(_FIRST_PAUSE_S * 2**attempt):
-                    raise
-            attempt += 1
+        return sent_again(
+            lambda: self.call_once(operation, **parameters), (ClientError, BotoCoreError), is_transient, ended
+        )
 
     def call_once(self, operation: str, **parameters: Any) -> Any:
         """One request, sent once. Raises the library's errors."""

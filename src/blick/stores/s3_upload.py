@@ -116,9 +116,11 @@ class S3Upload:
     def _mark_of_object(self) -> str | None:
         """Of whatever has the upload's name now: empty for an object without one, None if there is no object."""
         try:
-            return str(self._requests.head(self._place).get("Metadata", {}).get(_MARK, ""))
+            headers = self._requests.head(self._place)["ResponseMetadata"]["HTTPHeaders"]
         except DataNotFound:
             return None
+        # x-amz-meta-…, or another server's own word in place of amz.
+        return next((str(value) for name, value in headers.items() if name.lower().endswith(f"-meta-{_MARK}")), "")
 
     def _names(self) -> dict[str, str]:
         return {"Bucket": self._place.bucket, "Key": self._place.key, "UploadId": self._id}
