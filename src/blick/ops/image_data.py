@@ -16,10 +16,10 @@ from blick.model.errors import (
 )
 from blick.model.image import QUEUED, Image
 from blick.model.quota import IMAGE_COUNT_UPLOADING, IMAGE_SIZE_TOTAL, Measure, Quota, Usage
-from blick.ops import access, quota
+from blick.ops import access, quota, store_access
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
 from blick.ops.services import Services
-from blick.stores.base import Store
+from blick.stores.base import ActsForCaller, Store
 from blick.stream.body import BodySource
 from blick.stream.hashing import Hashing
 from blick.stream.hop import hop, to_the_end
@@ -82,6 +82,8 @@ async def _admitted(
     image = await access.load_for(services, context, image_id, "upload_image")
     access.require_owner_in_database(context, image)
     store = services.stores.default if store_id is None else services.stores.by_id(store_id)
+    if isinstance(store, ActsForCaller):
+        store = store.acting_for(context)
     _require_ready(services, image, expected_bytes)
     return image, store
 
@@ -137,6 +139,7 @@ async def _receive(
             # Judging takes up to 100 ms for hostile content.
             virtual_size = await hop(None, inspection.finish, digests.size_bytes)
             location = await writer.commit()
+        await store_access.tell_of_new(services, store, location, image)
         recorded = Location(location.store, location.uri, _metadata(services, location))
         await services.database.write(
             uploads.finish, lease, recorded, digests, virtual_size, services.now(), terms.unreserved
@@ -146,7 +149,7 @@ async def _receive(
             _log.info("upload to image %s refused: %s", image.id, error)
         # An object that was there before is nobody's we know of: it is not ours to remove.
         left_bytes = not isinstance(error, DataExists)
-        await to_the_end(abandon(services, lease, left_bytes=left_bytes))
+        await to_the_end(abandon(services, lease, store, left_bytes=left_bytes))
         raise
     _log.info("image %s is active: %d bytes in store %s", image.id, digests.size_bytes, store.name)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from blick.db import image_pages, image_visibility, images, outbox
 from blick.db import locations as db_locations
@@ -12,7 +13,7 @@ from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC,
 from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
 from blick.model.image_query import ImageQuery
 from blick.model.quota import IMAGE_COUNT_TOTAL
-from blick.ops import access, locations, quota
+from blick.ops import access, image_copies, locations, quota, store_access
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
 
@@ -113,17 +114,24 @@ async def list_images(services: Services, context: RequestContext, query: ImageQ
 
 async def delete(services: Services, context: RequestContext, image_id: str) -> None:
     """Delete the record, then the bytes. The bytes' removal is recorded in the transaction that deletes the record;
-    what cannot be removed now is tried again later. Raises NotFound, Forbidden (policy, protected)."""
+    what cannot be removed now is tried again later. Where deletion is delayed, bytes are left to the scrubber.
+
+    Raises NotFound, Forbidden (policy, protected), DataInUse, StoreUnavailable (it cannot tell whether they are).
+    """
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "delete_image")
     access.require_owner_in_database(context, image)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-    entries = await services.database.write(outbox.delete_image, image.id, services.now(), services.now_ms() + CLAIM_MS)
+    delayed = services.settings.api.delayed_delete
+    if not delayed:  # else the scrubber waits until it may
+        await image_copies.require_unused(services, context, image.locations)
+    until_ms = services.now_ms() + CLAIM_MS
+    entries = await services.database.write(outbox.delete_image, image.id, services.now(), until_ms, delayed=delayed)
     if entries is None:
         raise NotFound(f"No image found with ID {image_id}")
     for entry in entries:
-        await remove_bytes(services, entry)
+        await remove_bytes(services, entry, context)
 
 
 async def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
@@ -154,7 +162,7 @@ async def change(
 ) -> Image:
     """Apply a PATCH, all of it or nothing; gives the image as the caller may see it then.
 
-    Raises NotFound, Forbidden, Conflict, Invalid, LimitExceeded.
+    Raises NotFound, Forbidden, Conflict, Invalid, LimitExceeded; DataInUse, StoreUnavailable for removed locations.
     """
     access.require_writer(context)
     image = await access.load(services, context, image_id)
@@ -181,25 +189,34 @@ async def change(
         (QUEUED, IMPORTING) if plan.base.keys() & {"disk_format", "container_format"} else (),
         context.project_id,
     )
-    if plan.locations:
-        changed = await _change_with_locations(services, image, plan, limits)
-    else:
-        changed = await services.database.write(images.change, image.id, plan, limits, services.now())
+    async with AsyncExitStack() as stack:
+        visibility = plan.base.get("visibility", image.visibility)
+        if visibility != image.visibility:
+            await stack.enter_async_context(store_access.changing(services, context, image, visibility=visibility))
+        if plan.locations:
+            changed = await _change_with_locations(services, context, image, plan, limits)
+        else:
+            changed = await services.database.write(images.change, image.id, plan, limits, services.now())
     return (await _as_seen(services, context, [changed]))[0]
 
 
 async def _change_with_locations(
-    services: Services, image: Image, plan: image_patch.PatchPlan, limits: images.ChangeLimits
+    services: Services,
+    context: RequestContext,
+    image: Image,
+    plan: image_patch.PatchPlan,
+    limits: images.ChangeLimits,
 ) -> Image:
     formats = locations.Formats(
         plan.base.get("disk_format", image.disk_format), plan.base.get("container_format", image.container_format)
     )
     writes = await locations.plan(services, image, plan.locations, formats)
+    await image_copies.require_unused(services, context, writes.removed)
     changed, removed = await services.database.write(
         db_locations.change_image, image.id, plan, limits, writes, services.now()
     )
     for entry in removed:
-        await remove_bytes(services, entry)
+        await remove_bytes(services, entry, context)
     return changed
 
 

@@ -7,7 +7,7 @@ from blick.model.image import SHARED, Image
 from blick.model.member import Member
 from blick.model.member_input import require_status
 from blick.model.text import is_storable
-from blick.ops import access
+from blick.ops import access, store_access
 from blick.ops.services import Services
 from blick.policy.enforcer import image_target
 
@@ -32,7 +32,8 @@ async def add(services: Services, context: RequestContext, image_id: str, member
     access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
     quota = services.settings.quotas.image_member_quota
-    return await services.database.write(members.add, image.id, member_id, quota, services.now())
+    async with store_access.changing(services, context, image, added=member_id):
+        return await services.database.write(members.add, image.id, member_id, quota, services.now())
 
 
 async def show(services: Services, context: RequestContext, image_id: str, member_id: str) -> Member:
@@ -75,11 +76,11 @@ async def remove(services: Services, context: RequestContext, image_id: str, mem
     await services.policy.require_on_image("delete_member", context, image)
     access.require_owner_by_old_defaults(services, context, image)
     _require_shared(image)
-    removed = is_storable(member_id) and await services.database.write(
-        members.remove, image.id, member_id, services.now()
-    )
-    if not removed:
-        raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
+    async with store_access.changing(services, context, image, removed=member_id):
+        if not is_storable(member_id) or not await services.database.write(
+            members.remove, image.id, member_id, services.now()
+        ):
+            raise NotFound(f"{member_id} not found in the member list of the image {image_id}.")
 
 
 async def _existing(services: Services, image: Image, member_id: str) -> Member:
