@@ -232,6 +232,9 @@ class Ceph:
             "auth client required": "cephx",
             "auth allow insecure global id reclaim": "false",
             "keyring": f"{self.folder}/keyring.$name",
+            # Every snapshot takes a decision of the monitors, who gather for a second what there is to decide.
+            "paxos propose interval": 0.05,
+            "paxos min wait": 0.01,
             "osd pool default size": 1,
             "osd pool default min size": 1,
             "osd pool default pg num": 8,
