@@ -1,16 +1,24 @@
 """What a process leaves behind when it dies in the middle of an upload (spec: addendum; design: crash safety)."""
 
 import asyncio
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, insert
 
+from blick.conf.settings import Settings, StoreSettings
 from blick.db import uploads
 from blick.db.tables import location_deletes
 from blick.db.uploads import Lease
+from blick.model.errors import CallerRefused, StoreDenied, StoreUnavailable
 from blick.ops import cleanup
+from blick.stores import registry
+from blick.stores.file import FileStore
 from blick.stores.file_partial import partial_name
+from blick.stores.registry import Stores
+from tests.support.clinging_store import ENTRY_POINT, ClingingStore
 from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service
 
@@ -84,6 +92,91 @@ async def test_a_store_that_is_not_configured_any_more(service: Service) -> None
     image_id, _ = await broken_off(service, dead(service), store="of-old")
     await cleanup.one_round(service.services)
     assert (await service.show(image_id))["status"] == "queued"
+
+
+class TestSeveralStores:
+    """One of them makes trouble."""
+
+    @pytest.fixture(autouse=True)
+    def clinging_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        drivers = [*entry_points(group="blick.stores"), ENTRY_POINT]
+        monkeypatch.setattr(registry, "entry_points", lambda group: drivers)
+
+    @pytest.fixture
+    def settings(self, settings: Settings, tmp_path: Path) -> Settings:
+        clinging = StoreSettings("clinging", "clinging", {"filesystem_store_datadir": str(tmp_path / "clinging")})
+        lost = StoreSettings("lost", "type-without-a-driver", {})
+        stores = (*settings.stores.stores, clinging, lost)
+        return replace(settings, stores=replace(settings.stores, stores=stores, multi_store=True))
+
+    async def test_what_cannot_be_opened_keeps_its_upload_until_it_can(self, service: Service) -> None:
+        image_id, _ = await broken_off(service, dead(service), store="lost")
+        for _ in range(2):
+            await cleanup.one_round(service.services)
+            assert (await service.show(image_id))["status"] == "saving"
+            [lease] = await service.services.database.read(uploads.all_leases)
+            assert (lease.image_id, lease.store) == (image_id, "lost")
+        back = FileStore("lost", service.services.settings.stores.stores[0].options)
+        stores = Stores(back, [back])
+        await cleanup.one_round(replace(service.services, stores=stores))
+        assert (await service.show(image_id))["status"] == "queued"
+        assert service.stored_files == []
+
+    @pytest.mark.parametrize(
+        "error", [ZeroDivisionError("a fault"), StoreUnavailable("clinging"), StoreDenied("clinging")]
+    )
+    async def test_trouble_with_one_upload_is_not_the_others(self, service: Service, error: Exception) -> None:
+        store = service.services.stores.by_id("clinging")
+        assert isinstance(store, ClingingStore)
+        store.error = error
+        troubled = [(await broken_off(service, dead(service), store="clinging"))[0] for _ in range(2)]
+        fine = [(await broken_off(service, dead(service)))[0] for _ in range(2)]
+        await cleanup.one_round(service.services)
+        assert {(await service.show(image_id))["status"] for image_id in fine} == {"queued"}
+        assert {(await service.show(image_id))["status"] for image_id in troubled} == {"saving"}
+        assert sorted(store.asked) == sorted(troubled)
+        store.error = None
+        await cleanup.one_round(service.services)
+        assert {(await service.show(image_id))["status"] for image_id in troubled} == {"queued"}
+
+    async def test_a_store_that_hangs_keeps_only_its_own_uploads(self, service: Service) -> None:
+        store = service.services.stores.by_id("clinging")
+        assert isinstance(store, ClingingStore)
+        store.gate.clear()
+        hanging, _ = await broken_off(service, dead(service), store="clinging")
+        fine, _ = await broken_off(service, dead(service))
+        housekeeping = asyncio.create_task(cleanup.run_forever(service.services))
+        while (await service.show(fine))["status"] != "queued":
+            await asyncio.sleep(0.01)
+        assert (await service.show(hanging))["status"] == "saving"
+        store.gate.set()
+        while (await service.show(hanging))["status"] != "queued":
+            await asyncio.sleep(0.01)
+        housekeeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await housekeeping
+
+    async def test_what_only_its_user_may_remove(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:
+        """The image does not wait in `saving` for somebody who never comes."""
+        store = service.services.stores.by_id("clinging")
+        assert isinstance(store, ClingingStore)
+        store.error = CallerRefused("clinging", "no token came along")
+        image_id, _ = await broken_off(service, dead(service), store="clinging")
+        await cleanup.one_round(service.services)
+        assert (await service.show(image_id))["status"] == "queued"
+        assert await service.services.database.read(uploads.all_leases) == []
+        assert "stays in its user's account" in caplog.text
+
+    async def test_refused_content_leaves_nothing(self, service: Service, tmp_path: Path) -> None:
+        image = await service.create(disk_format="qcow2")
+        path = f"/v2/images/{image['id']}/file"
+        for store in ("file", "clinging"):
+            headers = {**OCTETS, "x-image-meta-store": store}
+            assert (await service.call("owner", "PUT", path, content=b"x" * 999, headers=headers)).status_code == 415
+            assert (await service.show(image["id"]))["status"] == "queued"
+        assert service.stored_files == []
+        assert list((tmp_path / "clinging").iterdir()) == []
+        assert await service.services.database.read(uploads.all_leases) == []
 
 
 async def test_new_data_waits_for_the_cleaning_up(service: Service) -> None:

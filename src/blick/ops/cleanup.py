@@ -16,7 +16,15 @@ from blick.db import outbox, uploads
 from blick.db.outbox import LocationDelete
 from blick.db.uploads import Lease
 from blick.model.context import RequestContext
-from blick.model.errors import BlickError, DataNotFound, Invalid, StoreError, StoreReadOnly, StoreUnavailable
+from blick.model.errors import (
+    BlickError,
+    CallerRefused,
+    DataNotFound,
+    Invalid,
+    StoreError,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from blick.model.image import ImageLocation
 from blick.model.location import WEB_SCHEMES, scheme_of
 from blick.ops import image_copies, tasks
@@ -143,6 +151,10 @@ async def abandon(services: Services, lease: Lease, store: Store | None = None, 
         await services.database.write(uploads.give_back, lease, services.now())
     except Invalid:
         _log.error("store %s of the broken upload to image %s is not configured any more", lease.store, lease.image_id)
+        await services.database.write(uploads.give_back, lease, services.now())
+    except CallerRefused as error:
+        # Nobody but its user ever can, and his next upload finds it. The image must not wait for that.
+        _log.error("what the broken upload to image %s left stays in its user's account: %s", lease.image_id, error)
         await services.database.write(uploads.give_back, lease, services.now())
     except StoreError as error:
         _log.warning("cannot clean up after the upload to image %s yet: %s", lease.image_id, error)
