@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from blick import boot
 from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
@@ -16,8 +14,7 @@ from blick.conf.settings import (
     StoreSettings,
     StoresSettings,
 )
-from tests.support.callers import HeaderIdentity
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 
 
 @pytest.fixture
@@ -38,9 +35,5 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[Service]:
     """The service, whose callers are named by headers of the tests (see tests.support.callers)."""
-    running = boot.start(settings)
-    running.app.identity = HeaderIdentity()
-    transport = httpx.ASGITransport(running.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://images.test") as client:
-        yield Service(running.services, client, running.app)
-    await running.aclose()
+    async with running_service(settings) as running:
+        yield running

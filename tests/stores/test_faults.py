@@ -14,7 +14,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from blick import boot
 from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
@@ -28,8 +27,7 @@ from blick.ops import cleanup
 from blick.stores.base import CanList
 from tests.support import s3
 from tests.support.breaking_line import BreakingLine, breaking_line
-from tests.support.callers import HeaderIdentity
-from tests.support.service import OCTETS, Service
+from tests.support.service import OCTETS, Service, running_service
 from tests.support.swift import Swift
 
 MIB = 1 << 20
@@ -137,9 +135,8 @@ def settings(backend: Backend, tmp_path: Path, database_url: str) -> Settings:
 
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[Service]:
-    running = await _start(settings)
-    yield running
-    await _end(running)
+    async with running_service(settings) as running:
+        yield running
 
 
 @dataclass
@@ -289,17 +286,15 @@ async def test_options_that_do_not_fit(settings: Settings, backend: Backend, fau
     """Wrong credentials; a bucket that is not there. The operator mends the configuration and starts anew."""
     options = {**backend.store.options, **getattr(backend, fault)}
     broken = replace(settings.stores, stores=(replace(backend.store, options=options),))
-    service = await _start(replace(settings, stores=broken))
-    image_id = (await service.create())["id"]
-    answer = await upload(service, image_id)
-    assert answer.status_code >= 500, answer.text
-    assert "wrong" not in answer.text
-    await housekeeping(service)
-    await _end(service)
-    service = await _start(settings)
-    await housekeeping(service)
-    await require_works(service, image_id)
-    await _end(service)
+    async with running_service(replace(settings, stores=broken)) as service:
+        image_id = (await service.create())["id"]
+        answer = await upload(service, image_id)
+        assert answer.status_code >= 500, answer.text
+        assert "wrong" not in answer.text
+        await housekeeping(service)
+    async with running_service(settings) as service:
+        await housekeeping(service)
+        await require_works(service, image_id)
 
 
 async def test_an_upload_that_is_refused_for_its_content(service: Service, backend: Backend) -> None:
@@ -307,22 +302,6 @@ async def test_an_upload_that_is_refused_for_its_content(service: Service, backe
     assert (await upload(service, image_id)).status_code == 415
     assert (await service.show(image_id))["status"] == "queued"
     await require_clean(service)
-
-
-async def _start(settings: Settings) -> Service:
-    running = boot.start(settings)
-    running.app.identity = HeaderIdentity()
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(running.app), base_url="http://images.test")
-    return Service(running.services, client, running.app)
-
-
-async def _end(service: Service) -> None:
-    services = service.services
-    await service.client.aclose()
-    await services.stores.aclose()
-    services.threads.close()
-    services.policy.close()
-    services.database.close()
 
 
 def _swift_client(server: Swift) -> httpx.Client:

@@ -1,7 +1,7 @@
 """What an in-process test holds in its hands."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ import httpx
 from sqlalchemy import event
 from starlette.types import ASGIApp
 
+from blick import boot
+from blick.conf.settings import Settings
 from blick.ops.services import Services
-from tests.support.callers import HEADERS
+from tests.support.callers import HEADERS, HeaderIdentity
 
 OCTETS = {"content-type": "application/octet-stream"}
 PATCH_2_1 = {"content-type": "application/openstack-images-v2.1-json-patch"}
@@ -75,3 +77,16 @@ class Service:
         finally:
             for engine in {engines.writing, engines.reading}:
                 event.remove(engine, "before_cursor_execute", note)
+
+
+@asynccontextmanager
+async def running_service(settings: Settings) -> AsyncIterator[Service]:
+    """The whole service in this process, without sockets; its callers are named by headers (tests.support.callers)."""
+    running = boot.start(settings)
+    running.app.identity = HeaderIdentity()
+    transport = httpx.ASGITransport(running.app)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://images.test") as client:
+            yield Service(running.services, client, running.app)
+    finally:
+        await running.aclose()

@@ -101,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
                 image_data.download,
                 ("download_image", "download_from_store"),
                 "Download data, or a range of it",
-                (200, 206, 204),
+                (200, 206, 204, 307),
                 gives="data",
                 query="download",
                 takes_body=False,
