@@ -10,12 +10,11 @@ from blick.conf.settings import StoreSettings
 from blick.model.context import RequestContext
 from blick.model.errors import NotFound
 from blick.ops.services import Services
+from blick.ops.store_status import OPEN, READ_ONLY_TYPES, StoreStatus, statuses
 from blick.stores.base import HasProperties
-from blick.stores.registry import trouble_of
 
 _log = logging.getLogger(__name__)
 
-_READ_ONLY_TYPES = frozenset({"http"})
 # How long a store may take to tell of itself; the others are not kept waiting by one that hangs.
 PATIENCE_S = 5.0
 _LOOK_EVERY_S = 10.0
@@ -46,14 +45,17 @@ def list_stores(services: Services) -> list[StoreInfo]:
 async def list_stores_in_detail(services: Services, context: RequestContext) -> list[StoreInfo]:
     """Every configured store, with what its driver tells of it, for those who may know where things lie.
 
-    One that is not open, or does not answer, has the properties `status` and `reason` instead. Raises Forbidden,
+    One that is not open, or does not answer, has the properties `status` and `reason` instead; one that can only be
+    read at present has them besides. Raises Forbidden,
     NotFound.
     """
     await services.policy.require("stores_info_detail", context, {})
     configured = _configured(services)
-    properties = await asyncio.gather(*[_properties(services, store.id) for store in configured])
+    found = await statuses(services, PATIENCE_S)
+    properties = await asyncio.gather(*[_properties(services, status) for status in found])
     return [
-        replace(_info(services, store), properties=found) for store, found in zip(configured, properties, strict=True)
+        replace(_info(services, store), properties=own, is_read_only=status.is_read_only)
+        for store, status, own in zip(configured, found, properties, strict=True)
     ]
 
 
@@ -70,20 +72,17 @@ def _info(services: Services, store: StoreSettings) -> StoreInfo:
         description=store.description,
         weight=store.weight,
         is_default=store.id == services.settings.stores.default_store,
-        is_read_only=store.type in _READ_ONLY_TYPES,
+        is_read_only=store.type in READ_ONLY_TYPES,
         properties={},
     )
 
 
-async def _properties(services: Services, store_id: str) -> Mapping[str, Any]:
-    reason = services.stores.left_out.get(store_id)
-    if reason is not None:
-        return {"status": "unavailable", "reason": reason}
-    store = services.stores.by_id(store_id)
-    reason = await trouble_of(store, PATIENCE_S)
-    if reason is not None:
-        return {"status": "unavailable", "reason": reason}
-    return await store.properties() if isinstance(store, HasProperties) else {}
+async def _properties(services: Services, status: StoreStatus) -> Mapping[str, Any]:
+    if status.status != OPEN:
+        return {"status": "unavailable", "reason": status.reason}
+    store = services.stores.by_id(status.id)
+    own = await store.properties() if isinstance(store, HasProperties) else {}
+    return own if status.reason is None else {**own, "status": "read-only", "reason": status.reason}
 
 
 async def look_after_forever(services: Services) -> None:
