@@ -8,7 +8,7 @@ from typing import Any
 
 from blick.conf.settings import StoreSettings
 from blick.model.context import RequestContext
-from blick.model.errors import NotFound
+from blick.model.errors import NotFound, StoreError
 from blick.ops.services import Services
 from blick.ops.store_status import OPEN, READ_ONLY_TYPES, StoreStatus, statuses
 from blick.stores.base import HasProperties
@@ -81,7 +81,11 @@ async def _properties(services: Services, status: StoreStatus) -> Mapping[str, A
     if status.status != OPEN:
         return {"status": "unavailable", "reason": status.reason}
     store = services.stores.by_id(status.id)
-    own = await store.properties() if isinstance(store, HasProperties) else {}
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            own = await store.properties() if isinstance(store, HasProperties) else {}
+    except (StoreError, TimeoutError) as error:
+        return {"status": "unavailable", "reason": str(error) or "it stopped answering"}
     return own if status.reason is None else {**own, "status": "read-only", "reason": status.reason}
 
 
