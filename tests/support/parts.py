@@ -169,7 +169,8 @@ PARTS: dict[str, Part] = {
     ),
     "ceph": Part("a Ceph cluster", programs("ceph-mon", "ceph-osd", "ceph-mgr", "ceph", "rados", "rbd", "setpriv")),
     "rbd": Part(
-        "Ceph's Python modules", runs(sys.executable, "-c", "from blick.stores import ceph_bindings as b; b.load_bindings('')")
+        "Ceph's Python modules",
+        runs(sys.executable, "-c", "from blick.stores.ceph_bindings import load_bindings; load_bindings('test')"),
     ),
     "memcached": Part("a memcached server", programs("memcached", "setpriv")),
     "keystone": Part("a Keystone, the identity service", every(programs("setpriv"), environment("keystone"))),

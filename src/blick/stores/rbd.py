@@ -113,7 +113,7 @@ class RbdStore:
         _require_plain(key)
         give_up_at_s = time.monotonic() + _FORGOTTEN_AFTER_S
         while open_somewhere := await hop(self._threads, self._discard, key):
-            if open_somewhere <= {partial.image_id for partial in self._writing}:
+            if open_somewhere <= self._own_ids:
                 return
             if time.monotonic() >= give_up_at_s:
                 _log.warning("store %s: what was left of object %s is in the trash, open somewhere", self._name, key)
@@ -123,12 +123,12 @@ class RbdStore:
     async def objects(self) -> AsyncGenerator[StoredObject, None]:
         """See CanList. Names of all images at once, the rest as it goes; images that are no ids are left out."""
         listing = await hop(self._threads, self._listing)
-        for batch in await hop(self._threads, listing.batches):
+        for batch in await hop(self._threads, listing.batches, self._own_ids):
             for found in await hop(self._threads, listing.look_at, batch):
                 yield found
 
-    async def copy_from(self, source: Store, location: Location, key: str) -> Location | None:
-        """See CanCopy. From any pool of the same cluster that our user may clone from."""
+    async def copy_from(self, source: Store, location: Location, key: str) -> Location | None:  # noqa: ARG002
+        """See CanCopy. From any pool of the same cluster that our user may clone from: the location tells."""
         _require_plain(key)
         place = place_of(location.uri)
         if place is None or place.snapshot != SNAPSHOT:
@@ -161,6 +161,11 @@ class RbdStore:
         """Wait for running calls, disconnect, and end the threads."""
         await hop(self._threads, self._cluster.close)
         await hop(None, self._threads.shutdown)
+
+    @property
+    def _own_ids(self) -> frozenset[str | None]:
+        """The images that writers of this process are at."""
+        return frozenset(partial.image_id for partial in self._writing)
 
     def _place(self, location: Location) -> RbdPlace:
         # The cluster's id is not compared: behind a mirror, or after a rescue, the same images lie in another one.

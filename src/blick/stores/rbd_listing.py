@@ -1,7 +1,7 @@
 """What images a pool holds, in the words of the store contract. All of it blocks."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -25,17 +25,21 @@ class Listing:
         self._cluster = cluster
         self._fsid = fsid
 
-    def batches(self) -> list[Sequence[tuple[str, str | None]]]:
-        """What there is, in small helpings for `look_at`: names, with an id for what lies in the trash."""
+    def batches(self, own_ids: Collection[str | None]) -> list[Sequence[tuple[str, str | None]]]:
+        """What there is, in small helpings for `look_at`: names, with an id for what lies in the trash.
+
+        Of that, the images `own_ids` are left out: our own writers will see to them.
+        """
         with self._cluster.pool() as pool, self._cluster.watched(pool):
             rbd = pool.bindings.rbd.RBD()
             entries = [(name, None) for name in rbd.list(pool.io) if _IMAGE_ID.fullmatch(name)]
             trash = rbd.trash_list(pool.io)
-            entries += [(entry["name"], entry["id"]) for entry in trash if _IMAGE_ID.fullmatch(entry["name"])]
+            left = [entry for entry in trash if entry["id"] not in own_ids and _IMAGE_ID.fullmatch(entry["name"])]
+            entries += [(entry["name"], entry["id"]) for entry in left]
         return [entries[start : start + _BATCH] for start in range(0, len(entries), _BATCH)]
 
     def look_at(self, batch: Sequence[tuple[str, str | None]]) -> list[StoredObject]:
-        """The objects of a batch. What vanished meanwhile is left out, and so is what lies in the trash for its clones."""
+        """The objects of a batch, without what vanished meanwhile, and what is in the trash because of its clones."""
         with self._cluster.pool() as pool, self._cluster.watched(pool):
             return [found for name, image_id in batch for found in self._objects(pool, name, image_id)]
 
