@@ -2,7 +2,6 @@
 
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from blick.stores.base import Store
 from blick.stores.conformance import DATA, StoreConformance, get, new_key, put, require_missing
 from blick.stores.swift import SwiftStore
 from tests.stores.swift_cloud import Cloud
+from tests.stores.swift_fixtures import opened
 from tests.support.keystone import Keystone
 from tests.support.swift import Swift
 
@@ -30,15 +30,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         Swift(tmp_path_factory.mktemp("swift"), keystone=keystone) as swift,
     ):
         yield Cloud(keystone, swift)
-
-
-@asynccontextmanager
-async def opened(options: dict[str, Any]) -> AsyncIterator[SwiftStore]:
-    store = SwiftStore("swift", options)
-    try:
-        yield store
-    finally:
-        await store.aclose()
 
 
 @pytest.fixture

@@ -113,13 +113,17 @@ class Swift(_SwiftProcess):
         keystone: Keystone | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         without: Sequence[str] = (),
+        options: Mapping[str, Section] | None = None,
     ) -> None:
-        """`max_file_bytes` is what a single object may have; `without` names middleware to leave out, such as slo."""
+        """`max_file_bytes` is what a single object may have; `without` names middleware to leave out, such as slo;
+        `options` are further ones of the proxy, by middleware.
+        """
         super().__init__(folder, "proxy", port)
         self.key = self.s3_secret_key = secrets.token_hex(16)
         self._keystone = keystone
         self._max_file_bytes = max_file_bytes
         self._without = frozenset(without)
+        self._options = options or {}
         self._servers = [_SwiftProcess(folder, kind) for kind in KINDS]
         self._cache = Memcached(folder / "memcached")  # tempauth keeps its tokens there
 
@@ -220,6 +224,8 @@ class Swift(_SwiftProcess):
             filters["filter:tempauth"] |= self._tempauth_options()
         else:
             filters |= _keystone_filters(self._keystone)
+        for name, options in self._options.items():
+            filters[f"filter:{name}"] |= options
         self.configure(" ".join(pipeline), filters, {"max_clients": 1024})
 
     def _tempauth_users(self) -> Mapping[str, str]:

@@ -221,7 +221,8 @@ class _SwiftWriter:
 
     async def commit(self) -> Location:
         self._take()
-        location = await interruptible_hop(self._threads, self._work.interrupt, self._publish)
+        # Not interrupted: Swift would go on without us, and nobody could say when it is through.
+        location = await hop(self._threads, self._publish)
         # Only now: if the await is cancelled, nobody learns of the object, and leaving the context removes it.
         self.committed = True
         return location

@@ -154,8 +154,11 @@ class Writing:
         return StoreUnavailable(self.client.name, "the object was discarded, or begun anew, by somebody else")
 
     def _remove(self) -> None:
-        if self._published and self._is_ours():
-            self.client.remove(self.place)
+        if self._published:
+            there = self._writer_at(self.place)
+            # Swift may still be at it: what is removed before it appears does not appear.
+            if there == self._writer or (there is None and self._holds_fence()):
+                self.client.remove(self.place)
         for place in self._body.leftovers():
             self.client.remove(place)
 
