@@ -152,10 +152,12 @@ class _Upload:
         self._file_id = self._bucket.begin(self.key)
 
     def append(self, buffer: memoryview) -> None:
-        while buffer:
-            room = CHUNK_BYTES - len(self._rest)
-            self._rest += buffer[:room]
-            buffer = buffer[room:]
+        taken = 0
+        while taken < len(buffer):
+            # Released at once: an error on its way up must not hold on to the caller's bytes.
+            with buffer[taken : taken + CHUNK_BYTES - len(self._rest)] as piece:
+                self._rest += piece
+                taken += len(piece)
             if len(self._rest) == CHUNK_BYTES:
                 self._write_rest()
 
