@@ -5,7 +5,8 @@ Everything here blocks. Nothing holds more than the piece that it was given, exc
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -75,14 +76,13 @@ class _Buffered:
     def __init__(self, client: Client, place: Place, folder: Path) -> None:
         self._client = client
         self._place = place
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by finish and abort
         self._size_bytes = 0
+        with self._own_errors():
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by finish and abort
 
     def send(self, view: memoryview) -> None:
-        try:
+        with self._own_errors():
             self._file.write(view)
-        except OSError as error:
-            raise StoreUnavailable(self._client.name, f"cannot write the upload buffer: {error.strerror}") from error
         self._size_bytes += len(view)
 
     def finish(self) -> Answer:
@@ -99,15 +99,24 @@ class _Buffered:
         self._file.close()
 
     def _put(self) -> Answer:
+        with self._own_errors():
+            self._file.seek(0)  # writes what is still in memory
         put = Put(self._client, self._place, {}, self._size_bytes)
         try:
-            self._file.seek(0)
             while piece := self._file.read(_READ_BYTES):
                 put.send(memoryview(piece))
             return put.finish()
         except BaseException:
             put.abort()
             raise
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            said = f"cannot write the upload buffer: {error.strerror}"
+            raise StoreUnavailable(self._client.name, said) from error
 
 
 class Body(Protocol):
