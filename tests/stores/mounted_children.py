@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.blob import Location
 from blick.model.errors import DataNotFound, StartRefused, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from blick.stores.conformance import MIB, get, listed, put
 from blick.stores.file import FileStore
 from blick.stores.limit import limited
+from blick.stores.registry import open_stores
 from tests.stores.children import KEY
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -58,6 +60,30 @@ async def refuse_to_start_unmounted(folder: Path) -> None:
     assert await get(store, await put(store, KEY, b"data")) == b"data"
     await store.probe()
     await store.aclose()
+
+
+async def open_late(folder: Path) -> None:
+    """A store that is not the default is left out, and opened when its disk is there."""
+    options = {"filesystem_store_datadir": str(folder / "images"), "filesystem_store_require_mount": True}
+    main = StoreSettings("main", "file", {"filesystem_store_datadir": str(folder / "main")})
+    stores = open_stores(StoresSettings("main", (main, StoreSettings("disk", "file", options)), multi_store=True))
+    assert "mounted" in stores.left_out["disk"] or "cannot create files" in stores.left_out["disk"]
+    with pytest.raises(StoreUnavailable):
+        stores.by_id("disk")
+    await stores.look_after(DEADLINE_S)
+    assert list(stores.left_out) == ["disk"]
+    mount(folder)
+    await stores.look_after(DEADLINE_S)
+    assert not stores.left_out
+    await put(stores.by_id("disk"), KEY, b"data")
+    assert (folder / "disk" / KEY).read_bytes() == b"data"
+    assert not stores.trouble
+    run("umount", folder / "images")
+    await stores.look_after(DEADLINE_S)
+    assert "not mounted" in stores.trouble["disk"]
+    await stores.aclose()
+    with pytest.raises(StartRefused, match="nothing is mounted"):
+        open_stores(StoresSettings("disk", (StoreSettings("disk", "file", options),)))
 
 
 async def lose_the_mount(folder: Path) -> None:
@@ -235,6 +261,7 @@ CHILDREN: Mapping[str, Callable[[Path], Awaitable[None]]] = {
     child.__name__: child
     for child in (
         refuse_to_start_unmounted,
+        open_late,
         lose_the_mount,
         lose_the_mount_while_writing,
         lose_one_of_two_mounts,

@@ -30,6 +30,7 @@ def run_child(name: str, folder: Path, setup: str = ":") -> None:
     "name",
     [
         "refuse_to_start_unmounted",
+        "open_late",
         "lose_the_mount",
         "lose_the_mount_while_writing",
         "lose_one_of_two_mounts",

@@ -91,6 +91,19 @@ def test_single_store(config: Config) -> None:
     assert stores.reserved == ()
 
 
+def test_single_stores_of_long_ago(config: Config) -> None:
+    loaded = config.load(
+        "[glance_store]\nstores = glance.store.sheepdog.Store, glance.store.gridfs.Store\ndefault_store = sheepdog\n"
+        "sheepdog_store_address = 192.0.2.1\nsheepdog_store_port = 7001\nmongodb_store_uri = mongodb://192.0.2.2/\n"
+    )
+    sheepdog, gridfs = loaded.settings.stores.stores
+    assert sheepdog.options["sheepdog_store_address"] == "192.0.2.1"
+    assert (sheepdog.options["sheepdog_store_port"], sheepdog.options["sheepdog_store_chunk_size"]) == (7001, 64)
+    assert gridfs.options["mongodb_store_uri"] == "mongodb://192.0.2.2/"
+    assert gridfs.options["mongodb_store_db"] == "mongodb"
+    assert not [finding for finding in loaded.findings if "sheepdog_store" in finding.name or "mongo" in finding.name]
+
+
 def test_single_store_defaults(config: Config) -> None:
     stores = config.load("").settings.stores
     assert [store.id for store in stores.stores] == ["file", "http"]
