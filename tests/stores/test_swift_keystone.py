@@ -12,11 +12,12 @@ import pytest
 from blick.model.blob import Location, ReadAccess
 from blick.model.errors import CallerRefused, DataNotFound, StoreDenied
 from blick.stores.base import Store
-from blick.stores.conformance import DATA, StoreConformance, get, new_key, put, require_missing
+from blick.stores.conformance import DATA, MIB, StoreConformance, get, new_key, put, require_missing
 from blick.stores.swift import SwiftStore
 from tests.stores.swift_cloud import Cloud
 from tests.stores.swift_fixtures import opened
 from tests.support.keystone import Keystone
+from tests.support.keystone_api import KeystoneApi
 from tests.support.swift import Swift
 
 pytestmark = pytest.mark.needs("swift", "keystone")
@@ -238,3 +239,67 @@ async def test_one_account_is_the_same_for_every_caller(cloud: Cloud) -> None:
         location = await put(store, new_key(), DATA)
         await store.set_access(location, ReadAccess(public=True))
         assert status_of(f"{cloud.swift.url}/v1/AUTH_{cloud.keystone.project_id('demo')}", "none") == 401
+
+
+class TestTrusts:
+    """Of users to the service, for uploads that outlive a token."""
+
+    @pytest.fixture
+    async def trusted(self, cloud: Cloud) -> AsyncIterator[SwiftStore]:
+        options = cloud.options("glance", swift_store_multi_tenant=True, swift_store_large_object_chunk_size=1)
+        async with opened(options) as store:
+            yield store
+
+    async def test_an_upload_outlives_the_token(self, cloud: Cloud, trusted: SwiftStore) -> None:
+        caller = cloud.caller("demo")
+        store = trusted.acting_for(caller)
+        async with store.writer(new_key(), None) as writer:
+            await writer.write(memoryview(bytes(MIB)))
+            assert len(trusts(cloud, "demo")) == 1
+            cloud.keystone.revoke(caller.auth_token or "")
+            cloud.swift.forget_tokens()
+            await writer.write(memoryview(bytes(MIB)))
+            location = await writer.commit()
+        assert trusts(cloud, "demo") == []
+        again = trusted.acting_for(cloud.caller("demo"))
+        assert f"AUTH_{caller.project_id}/" in location.uri
+        assert await again.size_bytes(location) == 2 * MIB
+
+    async def test_without_it_does_not(self, cloud: Cloud) -> None:
+        more = {"swift_store_multi_tenant": True, "swift_store_use_trusts": False}
+        async with opened(cloud.options("glance", **more)) as store:
+            caller = cloud.caller("demo")
+            writer = store.acting_for(caller).writer(new_key(), None)
+            entered = await writer.__aenter__()
+            await entered.write(memoryview(DATA))
+            assert trusts(cloud, "demo") == []
+            cloud.keystone.revoke(caller.auth_token or "")
+            cloud.swift.forget_tokens()
+            with pytest.raises(CallerRefused):
+                await entered.commit()
+            await writer.__aexit__(None, None, None)
+
+    async def test_short_uploads_need_none(self, cloud: Cloud, trusted: SwiftStore) -> None:
+        async with trusted.acting_for(cloud.caller("demo")).writer(new_key(), 10) as writer:
+            await writer.write(memoryview(DATA))
+            assert trusts(cloud, "demo") == []
+            await writer.commit()
+
+    async def test_who_can_give_none_uploads_with_the_token(
+        self, cloud: Cloud, trusted: SwiftStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        credential = cloud.keystone.application_credential("demo")
+        caller = replace(cloud.caller("demo"), auth_token=cloud.keystone.credential_token(credential))
+        location = await put(trusted.acting_for(caller), new_key(), DATA)
+        assert await get(trusted.acting_for(caller), location) == DATA
+        assert "no trust" in caplog.text
+
+
+def trusts(cloud: Cloud, user: str) -> list[Any]:
+    """Those that the user gave and that are still good."""
+    token, record = cloud.keystone.token_record(user)
+    with KeystoneApi(cloud.keystone.url, token) as api:
+        found: list[Any] = api.request("GET", f"/OS-TRUST/trusts?trustor_user_id={record['user']['id']}").json()[
+            "trusts"
+        ]
+    return found

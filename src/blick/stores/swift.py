@@ -12,7 +12,7 @@ from blick.model.context import RequestContext
 from blick.model.errors import DataNotFound, RangeInvalid, StoreUnavailable, WriterClosed
 from blick.stores.base import Store, Writer
 from blick.stores.swift_accounts import Accounts
-from blick.stores.swift_auth import CallerLogin
+from blick.stores.swift_auth import CallerLogin, Login
 from blick.stores.swift_client import Client
 from blick.stores.swift_http import Connections
 from blick.stores.swift_objects import Found, delete_object, discard_object, found_in
@@ -62,8 +62,8 @@ class SwiftStore:
     @asynccontextmanager
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
         """See Store.writer. Data of another length than `size_bytes` may be refused, with StoreError."""
-        login = self._accounts.writing(self._caller)
         target = Target(self._accounts.place_of(key), size_bytes, self._options)
+        login = await hop(self._threads, self._accounts.begin_upload, self._caller, size_bytes)
         work = Writing(lambda: self._accounts.client(login), target)
         writer = _SwiftWriter(self._name, work, self._threads, self._accounts.location)
         try:
@@ -71,7 +71,7 @@ class SwiftStore:
             yield writer
         finally:
             writer.usable = False
-            await to_the_end(hop(self._threads, work.close, keep=writer.committed))
+            await to_the_end(hop(self._threads, self._end, work, login, keep=writer.committed))
 
     async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
         """See Store.read."""
@@ -149,6 +149,10 @@ class SwiftStore:
 
     async def _at(self, location: Location) -> tuple[Client, Place]:
         return await hop(self._threads, self._accounts.at, location, self._caller)
+
+    def _end(self, work: Writing, login: Login, *, keep: bool) -> None:
+        work.close(keep=keep)
+        self._accounts.end_upload(login)
 
     def _delete(self, client: Client, place: Place) -> None:
         delete_object(client, place)

@@ -13,6 +13,7 @@ from blick.stores.swift_client import Client
 from blick.stores.swift_http import Connections
 from blick.stores.swift_names import container_of
 from blick.stores.swift_options import Account, SwiftOptions
+from blick.stores.swift_trusts import TrustLogin, login_for_upload
 from blick.stores.swift_uri import Place, SwiftUri, of_account, of_storage_url, parse
 
 _MOST_LOGINS = 64  # of accounts that locations name
@@ -40,6 +41,16 @@ class Accounts:
         if caller is None:
             raise StoreDenied(self._name, "this store keeps images in accounts of users, and none of them is asking")
         return caller
+
+    def begin_upload(self, caller: CallerLogin | None, size_bytes: int | None) -> Login:
+        """Who writes one new object, from its first byte to its last. Blocks. See `writing`, and `end_upload` after."""
+        login = self.writing(caller)
+        return login if caller is not login else login_for_upload(self._name, self._options, caller, size_bytes)
+
+    def end_upload(self, login: Login) -> None:
+        """After the last request of an upload. Blocks."""
+        if isinstance(login, TrustLogin):
+            login.end()
 
     def anybody(self, caller: CallerLogin | None) -> Login | None:
         """Whom to ask as whether Swift is there."""

@@ -116,6 +116,7 @@ class KeystoneLogin:
         from keystoneauth1 import session
 
         self.refused = refused
+        self.address = _v3_address(account)
         self._name = name
         self._options = options
         self._plugin = _plugin(account, trust_id)
@@ -203,10 +204,15 @@ def as_store_errors(name: str, refused: Refusal) -> Iterator[None]:
         raise StoreUnavailable(name, f"Keystone does not answer ({type(error).__name__})") from error
 
 
+def _v3_address(account: Account) -> str:
+    address = account.auth_address.rstrip("/").removesuffix("/v2.0")
+    return address if address.endswith("/v3") else f"{address}/v3"
+
+
 def _plugin(account: Account, trust_id: str | None) -> Any:
     from keystoneauth1.identity import v3
 
-    address = account.auth_address.rstrip("/").removesuffix("/v2.0")
+    address = _v3_address(account)
     if account.application_credential_id:
         return v3.ApplicationCredential(
             address,
