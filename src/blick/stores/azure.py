@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from blick.stores.azure_container import AzureContainer
+from blick.stores.azure_lines import AzureLines
 from blick.stores.azure_options import place_of, read_options, uri_of
 from blick.stores.azure_requests import AzureRequests, make_service
 from blick.stores.objects_backend import Place
 from blick.stores.objects_store import SigningObjectStore
+
+_OTHER_THREADS = 16  # connections for everything but parts
 
 
 class AzureStore(SigningObjectStore[AzureContainer]):
@@ -47,4 +50,6 @@ class AzureStore(SigningObjectStore[AzureContainer]):
         return self._options.signed_url_ttl_s
 
     def _connect(self) -> AzureContainer:
-        return AzureContainer(AzureRequests(self.name, make_service(self._options)), self._options, self.uri_of)
+        lines = AzureLines(self._options.ca_file, self._options.part_threads + _OTHER_THREADS)
+        requests = AzureRequests(self.name, make_service(self._options, lines), lines)
+        return AzureContainer(requests, self._options, self.uri_of)

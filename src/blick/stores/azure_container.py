@@ -17,6 +17,7 @@ from blick.stores.azure_options import AzureOptions
 from blick.stores.azure_requests import AzureRequests, code_of, status_of, unchanged
 from blick.stores.azure_upload import AzureUpload, is_partial
 from blick.stores.objects_backend import ObjectInfo, Place, is_key
+from blick.stores.objects_lines import Scope
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class AzureContainer:
         self._requests = requests
         self._options = options
         self._uri_of = uri_of
+
+    def scope(self) -> Scope:
+        """See Backend."""
+        return Scope(self._requests.lines)
 
     def begin(self, key: str) -> AzureUpload:
         """See Backend."""
@@ -126,6 +131,7 @@ class AzureContainer:
     def close(self) -> None:
         """See Backend."""
         self._requests.service.close()
+        self._requests.lines.close()
 
     def _delete(self, place: Place) -> None:
         try:
@@ -174,7 +180,7 @@ class AzureBody:
         return count
 
     def interrupt(self) -> None:
-        """See Body. A request of the library cannot be broken off; it ends when the server was silent for a minute."""
+        """See Body. The scope breaks off a request; one whose answer has begun ends by its time-out."""
 
     def close(self) -> None:
         """See Body. Connections are given back after each request."""

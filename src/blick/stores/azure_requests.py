@@ -13,12 +13,11 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, ContainerClient
 
 from blick.model.errors import DataNotFound, RangeInvalid, StoreDenied, StoreError, StoreFull, StoreUnavailable
+from blick.stores.azure_lines import AzureLines
 from blick.stores.azure_options import AzureOptions
 from blick.stores.objects_backend import Place
 from blick.stores.objects_retry import sent_again
 
-_CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
 _CHUNK_BYTES = 4 << 20  # the library asks for a range of that size at a time, and holds it twice
 
 _BY_CODE: dict[str, tuple[type[StoreError], str]] = {
@@ -43,7 +42,7 @@ _NEVER = Event()
 _Answer = TypeVar("_Answer")
 
 
-def make_service(options: AzureOptions) -> BlobServiceClient:
+def make_service(options: AzureOptions, lines: AzureLines) -> BlobServiceClient:
     """The library's client for these options; connects nothing."""
     credential: AzureNamedKeyCredential | AzureSasCredential
     if options.key is not None:
@@ -54,8 +53,7 @@ def make_service(options: AzureOptions) -> BlobServiceClient:
         options.endpoint,
         credential=credential,
         retry_total=0,
-        connection_timeout=_CONNECT_TIMEOUT_S,
-        read_timeout=_READ_TIMEOUT_S,
+        transport=lines.transport,
         connection_verify=options.ca_file or True,
         max_single_get_size=_CHUNK_BYTES,
         max_chunk_get_size=_CHUNK_BYTES,
@@ -65,8 +63,9 @@ def make_service(options: AzureOptions) -> BlobServiceClient:
 class AzureRequests:
     """What is asked of an account for the store `store`. Safe to use from many threads."""
 
-    def __init__(self, store: str, service: BlobServiceClient) -> None:
+    def __init__(self, store: str, service: BlobServiceClient, lines: AzureLines) -> None:
         self.store = store
+        self.lines = lines
         self.service = service
 
     def blob(self, place: Place) -> BlobClient:
@@ -81,10 +80,10 @@ class AzureRequests:
         """One request, sent again a few times where that may help. Raises the library's errors."""
         return sent_again(request, (AzureError,), is_transient, ended)
 
-    def properties(self, place: Place) -> BlobProperties:
+    def properties(self, place: Place, ended: Event = _NEVER) -> BlobProperties:
         """Of whatever has that name. Raises DataNotFound, StoreDenied, StoreUnavailable."""
         try:
-            return self.call(self.blob(place).get_blob_properties)
+            return self.call(self.blob(place).get_blob_properties, ended)
         except AzureError as error:
             raise self.error(error) from error
 

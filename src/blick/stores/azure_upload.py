@@ -15,6 +15,7 @@ from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from blick.model.errors import DataExists, DataNotFound, StoreUnavailable
 from blick.stores.azure_requests import AzureRequests, code_of, is_transient, status_of, unchanged
 from blick.stores.objects_backend import Place
+from blick.stores.objects_lines import CLEANING_TIMEOUT_S, Scope
 from blick.stores.objects_parts import PartData
 
 _PARTIAL = "blick_partial"  # the metadata of the empty blob of an upload
@@ -36,6 +37,7 @@ class AzureUpload:
         self._blob = requests.blob(place)
         self._mark = token_hex(16)
         self._ended = Event()
+        self._scope = Scope(requests.lines)
         self._lock = Lock()
         self._numbers: set[int] = set()
         self._may_be_published = False
@@ -49,7 +51,7 @@ class AzureUpload:
             self._block_id(number), data.content(), length=data.size_bytes
         )
         try:
-            self._requests.call(request, self._ended)
+            self._scope.run(self._requests.call, request, self._ended)
         except AzureError as error:
             raise self._requests.error(error) from error
         with self._lock:
@@ -70,19 +72,22 @@ class AzureUpload:
     def abort(self) -> None:
         """See Upload."""
         self.call_off()
-        if self._etag is None:
-            return
+        if self._etag is not None:
+            Scope(self._requests.lines, CLEANING_TIMEOUT_S).run(self._clean)
+
+    def call_off(self) -> None:
+        """See Upload."""
+        self._ended.set()
+        self._scope.interrupt()
+
+    def _clean(self) -> None:
         try:
-            found = self._requests.properties(self._place)
+            found = self._requests.properties(self._place, self._ended)
         except DataNotFound:
             return
         ours = found.etag == self._etag or (self._may_be_published and self._is_ours(found))
         if ours:
             self._remove(str(found.etag))
-
-    def call_off(self) -> None:
-        """See Upload."""
-        self._ended.set()
 
     def _begin(self) -> str | None:
         """The ETag of the empty blob; None if an object is there, which stays as it is."""

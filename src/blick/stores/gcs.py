@@ -14,7 +14,7 @@ from blick.stores.objects_backend import Place
 from blick.stores.objects_store import SigningObjectStore
 from blick.stores.s3_bucket import S3Bucket
 from blick.stores.s3_options import S3Options
-from blick.stores.s3_requests import S3Requests, make_client
+from blick.stores.s3_requests import S3Requests, make_client, make_lines
 
 
 class GcsStore(SigningObjectStore[S3Bucket]):
@@ -71,4 +71,5 @@ class GcsStore(SigningObjectStore[S3Bucket]):
         if self._tokens is not None:
             client.meta.events.register("before-call.s3", self._tokens.sign)
         # The request that ends an upload takes no conditions at Google: that nothing is there yet is looked up.
-        return S3Bucket(S3Requests(self.name, client, knows_conditions=False), self._options.bucket, self.uri_of)
+        requests = S3Requests(self.name, client, make_lines(options), knows_conditions=False)
+        return S3Bucket(requests, self._options.bucket, self.uri_of)

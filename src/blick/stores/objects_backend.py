@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from blick.model.blob import StoredObject
+from blick.stores.objects_lines import Scope
 from blick.stores.objects_parts import PartData
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -69,12 +70,19 @@ class Upload(Protocol):
         ...
 
     def call_off(self) -> None:
-        """From any thread, and at once: no request of this upload is tried again."""
+        """From any thread, and at once: parts that are under way fail, and none is sent any more.
+
+        Not to be called while `finish` runs, whose outcome has to be known.
+        """
         ...
 
 
 class Backend(Protocol):
     """One bucket of one server, and what is read from its other buckets."""
+
+    def scope(self) -> Scope:
+        """A scope for calls of these methods, that can be broken off."""
+        ...
 
     def begin(self, key: str) -> Upload:
         """Register an upload with the server, and call off all others of that key."""

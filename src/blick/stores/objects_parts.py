@@ -18,7 +18,7 @@ _USUAL_PART_BYTES = MEMORY_BYTES // 4  # one being filled and three under way
 # Sizes of parts from that number on, for an upload that does not tell its size: 10,000 of them hold 5 TiB, and the
 # first 55 GiB of it need no file.
 _GROWTH: Sequence[tuple[int, int]] = (
-    (7501, 1792 * MIB),
+    (7501, 1856 * MIB),
     (5001, 256 * MIB),
     (4001, 24 * MIB),
     (3001, 12 * MIB),

@@ -19,12 +19,28 @@ class ResumingReader:
         self._position_bytes = offset_bytes
         self._end_bytes = None if length_bytes is None else offset_bytes + length_bytes
         self._tag = ""
+        self._scope = backend.scope()
         self._body: Body | None = None
         self._lock = Lock()
         self._interrupted = Event()
 
     def fill(self, buffer: memoryview) -> int:
         """Fill `buffer`, or up to the end; 0 at the end. Raises as Store.read does."""
+        return self._scope.run(self._fill, buffer)
+
+    def interrupt(self) -> None:
+        """From another thread: make what waits for the server end soon."""
+        self._interrupted.set()
+        self._scope.interrupt()
+        with self._lock:
+            if self._body is not None:
+                self._body.interrupt()
+
+    def close(self) -> None:
+        """Give the connection back; at any point."""
+        self._close_body()
+
+    def _fill(self, buffer: memoryview) -> int:
         filled = 0
         failures = 0
         while filled < len(buffer) and not self._at_end():
@@ -40,17 +56,6 @@ class ResumingReader:
             filled += count
             self._position_bytes += count
         return filled
-
-    def interrupt(self) -> None:
-        """From another thread: make what waits for the server end soon."""
-        self._interrupted.set()
-        with self._lock:
-            if self._body is not None:
-                self._body.interrupt()
-
-    def close(self) -> None:
-        """Give the connection back; at any point."""
-        self._close_body()
 
     def _at_end(self) -> bool:
         return self._end_bytes is not None and self._position_bytes >= self._end_bytes

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +21,7 @@ from blick.stream.hop import hop, interruptible_hop
 _BUFFER_BYTES = MIB  # one hop each; a download has two, one being sent on while the other is filled
 _CALLS = 16  # threads for everything but parts: a download needs one only while it waits for the server
 _Made = TypeVar("_Made", bound=Backend)
+_Answer = TypeVar("_Answer")
 
 
 class ObjectStore(ABC, Generic[_Made]):
@@ -98,22 +99,19 @@ class ObjectStore(ABC, Generic[_Made]):
     async def size_bytes(self, location: Location) -> int:
         """See Store.size_bytes."""
         place = self._require_place(location)
-        backend = await hop(self._calls, self._backend)
-        return (await hop(self._calls, backend.info, place)).size_bytes
+        return (await self._ask(lambda backend: backend.info(place))).size_bytes
 
     async def delete(self, location: Location) -> None:
         """See Store.delete. What is not of this server is not ours to remove: DataNotFound."""
         place = self.place_of(location.uri)
         if place is None:
             raise DataNotFound(self._name)
-        backend = await hop(self._calls, self._backend)
-        await hop(self._calls, backend.delete, place)
+        await self._ask(lambda backend: backend.delete(place))
 
     async def discard(self, key: str) -> None:
         """See Store.discard. Raises Invalid for a key that is no plain name."""
         _require_plain(key)
-        backend = await hop(self._calls, self._backend)
-        await hop(self._calls, backend.discard, key)
+        await self._ask(lambda backend: backend.discard(key))
 
     def owns(self, uri: str) -> bool:
         """See OwnsUri. Other buckets of the same server may be other stores', or nobody's."""
@@ -122,14 +120,13 @@ class ObjectStore(ABC, Generic[_Made]):
 
     async def probe(self) -> None:
         """See CanProbe."""
-        backend = await hop(self._calls, self._backend)
-        await hop(self._calls, backend.probe)
+        await self._ask(lambda backend: backend.probe())
 
     async def objects(self) -> AsyncGenerator[StoredObject, None]:
         """See CanList. One page of the server's at a time."""
         backend = await hop(self._calls, self._backend)
         pages = backend.pages()
-        while (page := await hop(self._calls, _next_page, pages)) is not None:
+        while (page := await self._ask(lambda _: next(pages, None))) is not None:
             for entry in page:
                 location = None if entry.location is None else Location(self._name, entry.location.uri)
                 yield replace(entry, location=location)
@@ -153,6 +150,12 @@ class ObjectStore(ABC, Generic[_Made]):
             raise StoreDenied(self._name, "the location is not one of this store's server")
         return place
 
+    async def _ask(self, call: Callable[[_Made], _Answer]) -> _Answer:
+        """Make a call in a thread; when this is cancelled, its requests are broken off."""
+        backend = await hop(self._calls, self._backend)
+        scope = backend.scope()
+        return await interruptible_hop(self._calls, scope.interrupt, scope.run, call, backend)
+
     async def _fill(self, reader: ResumingReader, buffer: memoryview) -> int:
         return await interruptible_hop(self._calls, reader.interrupt, reader.fill, buffer)
 
@@ -170,10 +173,6 @@ class SigningObjectStore(ObjectStore[_Made]):
         place = self._require_place(location)
         backend = await hop(self._calls, self._backend)
         return await hop(self._calls, backend.sign, place, ttl_s)
-
-
-def _next_page(pages: Iterator[Sequence[StoredObject]]) -> Sequence[StoredObject] | None:
-    return next(pages, None)
 
 
 def _require_plain(key: str) -> None:

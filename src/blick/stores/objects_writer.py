@@ -10,7 +10,7 @@ from blick.model.blob import Location
 from blick.model.errors import StoreError, StoreFull, StoreUnavailable, WriterClosed
 from blick.stores.objects_backend import Backend, Upload
 from blick.stores.objects_parts import MEMORY_BYTES, MOST_OBJECT_BYTES, MOST_PARTS, PartData, PartPlan
-from blick.stream.hop import hop, to_the_end
+from blick.stream.hop import hop, interruptible_hop, to_the_end
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class PartWriter:
             await self._open_part()  # of an empty object: one empty part
             self._send()
         await self._wait_for_all()
+        # Not to be broken off: the server would go on, and might make the object after we have cleaned up.
         await hop(self._threads, self._upload.finish)
         # Only now: if the await is cancelled, nobody learns of the object, and leaving the context removes it.
         self._committed = True
@@ -132,7 +133,9 @@ async def part_writer(
     store = location.store
     begun: list[Upload] = []
     try:
-        await hop(threads, lambda: begun.append(backend.begin(key)))
+        scope = backend.scope()
+        begin = lambda: begun.append(backend.begin(key))  # noqa: E731 - kept even if nobody waits for it any more
+        await interruptible_hop(threads, scope.interrupt, scope.run, begin)
     except asyncio.CancelledError:
         for upload in begun:  # the thread went on to its end
             await to_the_end(abort_quietly(store, upload, threads))

@@ -12,7 +12,7 @@ from blick.stores.objects_parts import MIB
 from blick.stores.objects_store import SigningObjectStore
 from blick.stores.s3_bucket import S3Bucket
 from blick.stores.s3_options import place_of, read_options, uri_of
-from blick.stores.s3_requests import S3Requests, make_client
+from blick.stores.s3_requests import S3Requests, make_client, make_lines
 
 
 class S3Store(SigningObjectStore[S3Bucket]):
@@ -54,5 +54,5 @@ class S3Store(SigningObjectStore[S3Bucket]):
     def _connect(self) -> S3Bucket:
         options = self._options
         create_in = options.region if options.create_bucket else None
-        requests = S3Requests(self.name, make_client(options))
+        requests = S3Requests(self.name, make_client(options), make_lines(options))
         return S3Bucket(requests, options.bucket, self.uri_of, create_in=create_in)

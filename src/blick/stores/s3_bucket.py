@@ -10,6 +10,7 @@ from urllib3.exceptions import HTTPError
 from blick.model.blob import Location, StoredObject
 from blick.model.errors import RangeUnsupported, StoreDenied, StoreUnavailable
 from blick.stores.objects_backend import ObjectInfo, Place, is_key
+from blick.stores.objects_lines import Scope
 from blick.stores.s3_errors import NO_BUCKET, code_of
 from blick.stores.s3_requests import S3Requests
 from blick.stores.s3_upload import S3Upload
@@ -28,6 +29,10 @@ class S3Bucket:
         self._bucket = bucket
         self._uri_of = uri_of
         self._create_in = create_in
+
+    def scope(self) -> Scope:
+        """See Backend."""
+        return Scope(self._requests.lines)
 
     def begin(self, key: str) -> S3Upload:
         """See Backend."""
@@ -111,7 +116,7 @@ class S3Bucket:
 
     def close(self) -> None:
         """See Backend."""
-        self._requests.client.close()
+        self._requests.close()
 
     def _begin(self, key: str) -> S3Upload:
         self._call_off_all(key)

@@ -13,12 +13,12 @@ from botocore.session import Session
 
 from blick.model.errors import DataNotFound, StoreError, StoreUnavailable
 from blick.stores.objects_backend import Place
+from blick.stores.objects_lines import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from blick.stores.objects_retry import sent_again
 from blick.stores.s3_errors import NO_UPLOAD, code_of, is_transient, status_of, store_error
+from blick.stores.s3_lines import S3Lines
 from blick.stores.s3_options import S3Options
 
-_CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60  # the silence that is taken for an end; servers assemble large objects for a while
 _OTHER_THREADS = 16  # connections for everything but parts
 
 _NEVER = Event()
@@ -26,16 +26,16 @@ _NEVER = Event()
 
 def make_client(options: S3Options, signature: Any = "s3v4") -> Any:
     """The library's client for these options. Takes a tenth of a second; connects nothing."""
+    # Time-outs and the file of authorities count for requests through a proxy: the others go over our own lines.
     config = Config(
         region_name=options.region,
         signature_version=signature,
         s3={"addressing_style": options.addressing, "payload_signing_enabled": options.signs_payload},
         request_checksum_calculation=options.request_checksums,
         response_checksum_validation=options.response_checksums,
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        read_timeout=_READ_TIMEOUT_S,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
         retries={"total_max_attempts": 1},
-        max_pool_connections=options.part_threads + _OTHER_THREADS,
     )
     return Session().create_client(
         "s3",
@@ -47,12 +47,19 @@ def make_client(options: S3Options, signature: Any = "s3v4") -> Any:
     )
 
 
+def make_lines(options: S3Options) -> S3Lines:
+    """The connections for these options; as many are kept as there are threads."""
+    return S3Lines(options.ca_file, options.part_threads + _OTHER_THREADS)
+
+
 class S3Requests:
     """What is asked of a server for the store `store`. Safe to use from many threads."""
 
-    def __init__(self, store: str, client: Any, *, knows_conditions: bool = True) -> None:
+    def __init__(self, store: str, client: Any, lines: S3Lines, *, knows_conditions: bool = True) -> None:
         self.store = store
         self.client = client
+        self.lines = lines
+        client.meta.events.register("before-send.s3", lines.send)
         self.knows_conditions = knows_conditions
         """Whether the server takes "only if there is none yet"; false once it said that it does not."""
 
@@ -66,10 +73,10 @@ class S3Requests:
         """One request, sent once. Raises the library's errors."""
         return getattr(self.client, operation)(**parameters)
 
-    def head(self, place: Place) -> Any:
+    def head(self, place: Place, ended: Event = _NEVER) -> Any:
         """The library's answer for an object. Raises DataNotFound, StoreDenied, StoreUnavailable."""
         try:
-            return self.call("head_object", Bucket=place.bucket, Key=place.key)
+            return self.call("head_object", ended, Bucket=place.bucket, Key=place.key)
         except (ClientError, BotoCoreError) as error:
             found = self.error(error)
         if isinstance(found, DataNotFound):
@@ -95,13 +102,18 @@ class S3Requests:
             if not isinstance(found, DataNotFound):
                 raise found from error
 
-    def call_off(self, place: Place, upload_id: str) -> None:
+    def call_off(self, place: Place, upload_id: str, ended: Event = _NEVER) -> None:
         """Abort an upload; none there is no error. Raises the library's errors."""
         try:
-            self.call("abort_multipart_upload", Bucket=place.bucket, Key=place.key, UploadId=upload_id)
+            self.call("abort_multipart_upload", ended, Bucket=place.bucket, Key=place.key, UploadId=upload_id)
         except ClientError as error:
             if code_of(error) != NO_UPLOAD and status_of(error) != 404:
                 raise
+
+    def close(self) -> None:
+        """Give connections back."""
+        self.lines.close()
+        self.client.close()
 
     def error(self, error: Exception) -> StoreError:
         """The error of ours for one of the library's."""

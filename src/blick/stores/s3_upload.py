@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from blick.model.errors import DataExists, DataNotFound
 from blick.stores.objects_backend import Place
+from blick.stores.objects_lines import CLEANING_TIMEOUT_S, Scope
 from blick.stores.objects_parts import PartData
 from blick.stores.s3_errors import NO_UPLOAD, code_of, is_transient, status_of
 from blick.stores.s3_requests import S3Requests
@@ -31,6 +32,7 @@ class S3Upload:
         self._place = place
         self._mark = token_hex(16)
         self._ended = Event()
+        self._scope = Scope(requests.lines)
         self._lock = Lock()
         self._parts: dict[int, dict[str, Any]] = {}
         self._may_be_published = False
@@ -47,7 +49,7 @@ class S3Upload:
         """See Upload."""
         parameters = {**self._names(), "PartNumber": number, "Body": data.content()}
         try:
-            answer = self._requests.call("upload_part", self._ended, **parameters)
+            answer = self._scope.run(self._requests.call, "upload_part", self._ended, **parameters)
         except (ClientError, BotoCoreError) as error:
             raise self._requests.error(error) from error
         # Checksums, where they are switched on, have to be repeated in the last request.
@@ -73,16 +75,20 @@ class S3Upload:
     def abort(self) -> None:
         """See Upload."""
         self.call_off()
-        try:
-            self._requests.call_off(self._place, self._id)
-        except (ClientError, BotoCoreError) as error:
-            raise self._requests.error(error) from error
-        if self._may_be_published and self._mark_of_object() == self._mark:
-            self._requests.remove(self._place)
+        Scope(self._requests.lines, CLEANING_TIMEOUT_S).run(self._clean)
 
     def call_off(self) -> None:
         """See Upload."""
         self._ended.set()
+        self._scope.interrupt()
+
+    def _clean(self) -> None:
+        try:
+            self._requests.call_off(self._place, self._id, self._ended)
+        except (ClientError, BotoCoreError) as error:
+            raise self._requests.error(error) from error
+        if self._may_be_published and self._mark_of_object() == self._mark:
+            self._requests.remove(self._place)
 
     def _complete(self) -> None:
         parts = [self._parts[number] for number in sorted(self._parts)]
@@ -116,7 +122,7 @@ class S3Upload:
     def _mark_of_object(self) -> str | None:
         """Of whatever has the upload's name now: empty for an object without one, None if there is no object."""
         try:
-            headers = self._requests.head(self._place)["ResponseMetadata"]["HTTPHeaders"]
+            headers = self._requests.head(self._place, self._ended)["ResponseMetadata"]["HTTPHeaders"]
         except DataNotFound:
             return None
         # x-amz-meta-…, or another server's own word in place of amz.

@@ -1,0 +1,105 @@
+"""Requests of a library that another thread can break off, so that nobody has to wait for a silent server.
+
+A thread that waits is freed by shutting the very connection it waits on. So the libraries get connections that tell,
+before they are used, the scope in which their thread makes its call.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import urllib3
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+"""The silence that is taken for an end; servers assemble large objects for a while."""
+CLEANING_TIMEOUT_S = 10
+"""The same for cleaning up after what failed: somebody waits, and what is left is found again."""
+
+
+class Scope:
+    """What belongs together in being waited for: calls of one upload, or one call. Used by many threads at once."""
+
+    def __init__(self, lines: "Lines", read_timeout_s: float = READ_TIMEOUT_S) -> None:
+        self.read_timeout_s = read_timeout_s
+        self._lines = lines
+        self._lock = threading.Lock()
+        self._connections: dict[int, Any] = {}
+        self._interrupted = False
+
+    def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call whose requests `interrupt` concerns."""
+        return self._lines.run_in(self, call, *args, **kwargs)
+
+    def interrupt(self) -> None:
+        """From any thread: requests that are under way fail at once, and later ones are not sent."""
+        with self._lock:
+            self._interrupted = True
+            for connection in self._connections.values():
+                _shut(connection.sock)
+
+    def waits_on(self, connection: Any) -> None:
+        """This thread will wait on that connection. Raises ConnectionAbortedError when interrupted."""
+        with self._lock:
+            if self._interrupted:
+                raise ConnectionAbortedError
+            self._connections[threading.get_ident()] = connection
+
+    def waits_no_more(self) -> None:
+        """This thread's connection may be somebody else's from now on."""
+        with self._lock:
+            self._connections.pop(threading.get_ident(), None)
+
+
+class Lines:
+    """Which scope each thread is in. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._current = threading.local()
+
+    def run_in(self, scope: Scope, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call in this thread, in `scope`."""
+        before = getattr(self._current, "scope", None)
+        self._current.scope = scope
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._current.scope = before
+
+    def scope(self) -> Scope:
+        """The one of this thread; a new one if it is in none."""
+        scope: Scope | None = getattr(self._current, "scope", None)
+        return scope or Scope(self)
+
+    def track(self, manager: urllib3.PoolManager, http: Any, https: Any) -> None:
+        """Have `manager` make connections of these classes that tell the scope of the thread that will wait on them."""
+        manager.pool_classes_by_scheme = {
+            "http": self._pool(HTTPConnectionPool, http),
+            "https": self._pool(HTTPSConnectionPool, https),
+        }
+
+    def _pool(self, pool: type[HTTPConnectionPool], base: Any) -> type[HTTPConnectionPool]:
+        def connect(connection: Any) -> None:
+            base.connect(connection)
+            self.scope().waits_on(connection)
+
+        def request(connection: Any, *args: Any, **kwargs: Any) -> None:
+            self.scope().waits_on(connection)
+            base.request(connection, *args, **kwargs)
+
+        tracked = type(f"Tracked{base.__name__}", (base,), {"connect": connect, "request": request})
+        return type(f"Tracked{pool.__name__}", (pool,), {"ConnectionCls": tracked})
+
+
+def _shut(sock: socket.socket | None) -> None:
+    if sock is None:
+        return  # not connected yet: the thread looks again when it is
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which another thread is using
+    except OSError:
+        return  # it is closed already
