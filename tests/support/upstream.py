@@ -4,7 +4,7 @@ import http.client
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support import environments
@@ -94,8 +94,15 @@ class UpstreamGlance(LoopbackServer):
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs upstream's glance-manage on its configuration. With `check`, AssertionError when it fails."""
+        return self._run("glance-manage", arguments, check=check)
+
+    def scrub(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs upstream's glance-scrubber, as `manage` does."""
+        return self._run("glance-scrubber", arguments, check=check)
+
+    def _run(self, name: str, arguments: Sequence[str], *, check: bool) -> subprocess.CompletedProcess[str]:
         self.write_files()
-        program = str(environments.environment("upstream") / "bin/glance-manage")
+        program = str(environments.environment("upstream") / "bin" / name)
         done = subprocess.run(
             [program, "--config-file", str(self.config_file), *arguments],
             env=dict(self.environment()),
@@ -103,7 +110,7 @@ class UpstreamGlance(LoopbackServer):
             text=True,
             timeout=MANAGE_TIMEOUT_S,
         )
-        assert not (check and done.returncode), f"glance-manage {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+        assert not (check and done.returncode), f"{name} {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done
 
     def _usual_options(self) -> Options:
