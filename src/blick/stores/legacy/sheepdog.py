@@ -30,7 +30,7 @@ _THREADS = 10
 _MIB = 1 << 20
 _READ_BYTES = _MIB
 # Gathered for one command: starting it, and the 4 MiB of index that it reads first, cost much beside a small piece.
-_WRITE_BYTES = 16 * _MIB
+_WRITE_BYTES = 8 * _MIB
 _LISTED_AT_ONCE = 200
 
 
@@ -214,7 +214,7 @@ class _Upload:
 
     def _write_rest(self, leash: Leash) -> None:
         assert self._name is not None
-        self._vdis.write(leash, self._name, self._size_bytes, self._rest)
+        self._vdis.write(leash, self._name, self._size_bytes, bytes(self._rest))
         self._size_bytes += len(self._rest)
         self._rest.clear()
 

@@ -81,7 +81,7 @@ class Dog:
         self._program = program
         self._daemon = ("-a", address, "-p", str(port))
 
-    def run(self, leash: Leash, noun: str, verb: str, *arguments: str, data: bytes | bytearray = b"") -> str:
+    def run(self, leash: Leash, noun: str, verb: str, *arguments: str, data: bytes = b"") -> str:
         """Run `dog noun verb …` to its end with `data` as its input; gives what it complained of.
 
         Raises the StoreError that its failure amounts to.

@@ -73,7 +73,7 @@ class Vdis:
         self._dog.run(leash, "vdi", "create", name, "0")
         return name
 
-    def write(self, leash: Leash, name: str, offset_bytes: int, data: bytes | bytearray) -> None:
+    def write(self, leash: Leash, name: str, offset_bytes: int, data: bytes) -> None:
         """Append `data` to the VDI `name`, which is `offset_bytes` long. Raises StoreUnavailable if it is gone."""
         with self._not_gone():
             self._dog.run(leash, "vdi", "resize", name, str(offset_bytes + len(data)))
