@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -16,11 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from tests.bench import database_metrics, database_run, install, report
+from tests.bench import database_metrics, database_run, install, report, store_metrics, store_run
+from tests.bench.backends import BACKENDS
 from tests.bench.cloud import DATABASES
-from tests.bench.http11 import UnexpectedAnswer
 from tests.bench.metrics import METRICS, QUICK, Bench, Metric, Scale
 from tests.bench.report import Results
+from tests.bench.rounds import measure, say
 from tests.bench.servers import Blick, Nginx, Server, Upstream
 from tests.support import environments
 
@@ -28,9 +28,11 @@ ALL_SERVERS = ("upstream", "blick", "nginx")
 ROUNDS = 3
 DATABASE_ROUNDS = 2
 KIB_PER_GIB = 1024 * 1024
-FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
-ON_DATABASES = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
-`--million` lists of a million images as well; `--only list,get` some of it; `--markdown FILE` keeps the tables."""
+STORE_ROUNDS = 3
+ELSEWHERE = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
+`--million` lists of a million images as well; `--only list,get` some of it; `--markdown FILE` keeps the tables.
+On every kind of store: `make bench BENCH=--stores`, or some: `make bench BENCH="--stores s3,rbd"`."""
+STORES_PAGE = Path(__file__).parents[2] / "docs/benchmarks-stores.md"
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
 SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
 whole process tree; during downloads the client has one processor and the server the others. The targets of the
@@ -46,13 +48,15 @@ def main() -> int:
     options = _options()
     if options.database:
         return _on_databases(options)
+    if options.stores:
+        return _on_stores(options)
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     results = Results()
     load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
     with _bench(options.servers, QUICK if options.quick else Scale(), options.folder) as bench:
         for metric in metrics:
-            _measure(bench, metric, rounds, results)
+            measure(bench, metric, rounds, results)
         results.notes = [load, *(f"{note} ({count} times)" for note, count in sorted(Counter(bench.notes).items()))]
     title = f"{datetime.now(UTC):%Y-%m-%d}, {rounds} round{'s' * (rounds > 1)}{', quick' * options.quick}"
     print(_plain(title, metrics, results))
@@ -84,21 +88,54 @@ def _on_databases(options: argparse.Namespace) -> int:
     return 1 if any(results.failures for results in found.values()) else 0
 
 
+def _on_stores(options: argparse.Namespace) -> int:
+    folder = options.folder or environments.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = store_run.Plan(
+        drivers=options.stores,
+        services=[name for name in options.servers if name != "nginx"],
+        only=options.only or (),
+        rounds=options.rounds or (1 if options.quick else STORE_ROUNDS),
+        scale=QUICK if options.quick else Scale(),
+        folder=folder,
+    )
+    load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
+    found = store_run.run(plan)
+    print(store_run.plain(plan, found))
+    whole = set(plan.drivers) == set(BACKENDS) and not (options.quick or options.only)
+    page = options.markdown or (STORES_PAGE if whole else None)
+    if page:
+        title = f"{datetime.now(UTC):%Y-%m-%d}, {plan.rounds} round{'s' * (plan.rounds > 1)}{', quick' * options.quick}"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(store_run.markdown(plan, found, title, [*_machine(), load]))
+    return 1 if any(results.failures for results in found.values()) else 0
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round with small sizes")
     parser.add_argument("--rounds", type=int, help=f"rounds per metric (default {ROUNDS}, with --quick 1)")
     names = ", ".join(metric.name for metric in METRICS)
     on_databases = [metric.name for metric in database_metrics.METRICS]
+    on_stores = [metric.name for metric in store_metrics.METRICS]
     parser.add_argument(
         "--only",
-        type=_names([*(metric.name for metric in METRICS), *on_databases]),
-        help=f"some metrics of: {names}; with --database of: {', '.join(on_databases)}",
+        type=_names([*(metric.name for metric in METRICS), *on_databases, *on_stores]),
+        help=f"some metrics of: {names}; with --database of: {', '.join(on_databases)}; "
+        f"with --stores of: {', '.join(on_stores)}",
     )
     parser.add_argument(
         "--database",
         type=_names(list(DATABASES)),
         help=f"measure lists and the work on one image there, with Keystone, and nothing else: {', '.join(DATABASES)}",
+    )
+    parser.add_argument(
+        "--stores",
+        nargs="?",
+        const=list(BACKENDS),
+        type=_names(list(BACKENDS)),
+        help=f"measure uploads and downloads there and nothing else: all, or some of: {', '.join(BACKENDS)}; a full "
+        f"run of all also writes {STORES_PAGE.name}",
     )
     parser.add_argument("--million", action="store_true", help="with --database: our lists of a million images as well")
     parser.add_argument(
@@ -147,7 +184,7 @@ def _bench(wanted: list[str], scale: Scale, folder: Path | None) -> Iterator[Ben
         for subject in wanted:
             server = _nginx(root, cache, bench.data.parent) if subject == "nginx" else make(subject, subject, 2)
             if server is not None:
-                _say(f"starting {subject}")
+                say(f"starting {subject}")
                 cleanup.callback(server.stop)
                 server.prepare()
                 server.start()
@@ -158,24 +195,9 @@ def _bench(wanted: list[str], scale: Scale, folder: Path | None) -> Iterator[Ben
 def _nginx(root: Path, cache: Path, files: Path) -> Server | None:
     program = install.nginx_program(cache)
     if program is None:
-        _say("nginx left out: neither installed nor to be had from Debian's packages")
+        say("nginx left out: neither installed nor to be had from Debian's packages")
         return None
     return Nginx(root / "nginx", program, files)
-
-
-def _measure(bench: Bench, metric: Metric, rounds: int, results: Results) -> None:
-    subjects = [subject for subject in metric.subjects if subject == "floor" or subject in bench.servers]
-    try:
-        with metric.setup(bench) as state:
-            for number in range(rounds):
-                for subject in subjects:
-                    figures = metric.measure(bench, subject, state)
-                    results.add(metric.name, subject, figures)
-                    shown = ", ".join(f"{key} {report.number(value)}" for key, value in figures.items())
-                    _say(f"{metric.name} {number + 1}/{rounds} {subject}: {shown}")
-    except FAILURES as failure:
-        results.failures[metric.name] = f"{type(failure).__name__}: {failure}"
-        _say(f"{metric.name} failed: {results.failures[metric.name]}")
 
 
 def _plain(title: str, metrics: list[Metric], results: Results) -> str:
@@ -197,7 +219,7 @@ def _markdown(title: str, metrics: list[Metric], results: Results) -> str:
     medians = results.medians()
     parts = [
         "# Benchmarks",
-        ON_DATABASES,
+        ELSEWHERE,
         f"The last full run of `make bench`: {title}.",
         "\n".join(f"- {line}" for line in _machine()),
         METHOD,
@@ -230,10 +252,6 @@ def _field(path: str, name: str) -> str:
         if key.strip() == name:
             return value.strip()
     return "unknown"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

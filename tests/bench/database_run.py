@@ -1,8 +1,6 @@
 """The benchmark on database servers: one run for each, both services side by side, and what it says as a page."""
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +16,9 @@ from tests.bench.database_metrics import (
     measure,
     targets,
 )
-from tests.bench.http11 import UnexpectedAnswer
 from tests.bench.report import Results
+from tests.bench.rounds import FAILURES, say
 
-FAILURES = (OSError, RuntimeError, UnexpectedAnswer, subprocess.CalledProcessError)
 TITLES = {"mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
 METHOD = """Medians over the rounds; the services take turns (A B A B) on databases of the same rows on one server, each
 with two worker processes, with Keystone's tokens, which both have cached before the clock starts; upstream runs under
@@ -56,7 +53,7 @@ def run(plan: Plan) -> dict[str, Results]:
         root = Path(tempfile.mkdtemp(prefix="bench-", dir=plan.folder))
         results = found[database] = Results()
         try:
-            _say(f"starting {database}, Keystone, {', '.join(plan.services)}")
+            say(f"starting {database}, Keystone, {', '.join(plan.services)}")
             with cloud(database, list(plan.services), root) as running:
                 _measure_all(plan, running, results, database)
         except FAILURES as failure:
@@ -73,7 +70,7 @@ def _measure_all(plan: Plan, running: Cloud, results: Results, database: str) ->
         if (metric.images, metric.public) != held:
             held = metric.images, metric.public
             for subject in subjects:
-                _say(f"filling {subject}'s database with {metric.images:,} images, {metric.public:,} of them public")
+                say(f"filling {subject}'s database with {metric.images:,} images, {metric.public:,} of them public")
                 fill(running.services[subject], running, metric)
         try:
             for number in range(plan.rounds):
@@ -81,10 +78,10 @@ def _measure_all(plan: Plan, running: Cloud, results: Results, database: str) ->
                     figures = measure(metric, running.services[subject], running, plan.limit_s)
                     results.add(metric.name, subject, figures)
                     shown = ", ".join(f"{key} {report.number(value)}" for key, value in figures.items())
-                    _say(f"{database}: {metric.name} {number + 1}/{plan.rounds} {subject}: {shown}")
+                    say(f"{database}: {metric.name} {number + 1}/{plan.rounds} {subject}: {shown}")
         except FAILURES as failure:
             results.failures[metric.name] = f"{type(failure).__name__}: {failure}"
-            _say(f"{metric.name} failed: {results.failures[metric.name]}")
+            say(f"{metric.name} failed: {results.failures[metric.name]}")
 
 
 def plain(plan: Plan, found: dict[str, Results]) -> str:
@@ -118,7 +115,3 @@ def markdown(plan: Plan, found: dict[str, Results], title: str, machine: Sequenc
             *(f"Failed to run: {name} ({reason})" for name, reason in results.failures.items()),
         ]
     return "\n\n".join(parts) + "\n"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

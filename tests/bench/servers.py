@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import procfs
 from tests.bench.http11 import Connection, UnexpectedAnswer
-from tests.support.upstream import uwsgi_settings
+from tests.support.config_file import ini_text
+from tests.support.upstream import single_store, uwsgi_settings
 
+Groups = Mapping[str, Mapping[str, object]]  # options of a configuration file, by group and name
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
 PROBE_INTERVAL_S = 0.01  # short against the second a start takes
@@ -34,16 +37,18 @@ class Start:
 class Server(ABC):
     """One server in its own folder. `start` returns when it answers, `stop` when the last process is gone.
 
-    Subclasses give the command, the files it needs and the folder of its images.
+    Subclasses give the command and the files it needs.
     """
 
     name = ""
     ready_status = 200
     ready_path = READY_PATH
 
-    def __init__(self, folder: Path, workers: int = WORKERS) -> None:
+    def __init__(self, folder: Path, workers: int = WORKERS, stores: Groups | None = None) -> None:
+        """`stores` are the groups of an image service's configuration that say where images go; None: into a folder."""
         self.folder = folder
         self.workers = workers
+        self.stores = stores or {"glance_store": single_store(folder / "images")}
         self.port = free_port()
         self.database = folder / "images.sqlite"
         self._process: subprocess.Popen[bytes] | None = None
@@ -141,9 +146,18 @@ class Upstream(Server):
 
     name = "upstream"
 
-    def __init__(self, folder: Path, environment: Path, workers: int = WORKERS) -> None:
-        super().__init__(folder, workers)
+    def __init__(
+        self,
+        folder: Path,
+        environment: Path,
+        workers: int = WORKERS,
+        stores: Groups | None = None,
+        python_path: Path | None = None,
+    ) -> None:
+        """`environment` is its virtual one; modules that are not in it are found in `python_path`."""
+        super().__init__(folder, workers, stores)
         self._environment = environment
+        self._python_path = python_path
 
     def prepare(self) -> None:
         _write_common_files(self)
@@ -159,7 +173,8 @@ class Upstream(Server):
         return [str(self._environment / "bin/uwsgi"), "--ini", str(self.folder / "uwsgi.ini")]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "OS_GLANCE_CONFIG_DIR": str(self.folder)}
+        modules = {"PYTHONPATH": str(self._python_path)} if self._python_path else {}
+        return {**os.environ, **modules, "OS_GLANCE_CONFIG_DIR": str(self.folder)}
 
 
 class Nginx(Server):
@@ -201,28 +216,18 @@ def free_port() -> int:
 
 
 def _glance_configuration(server: Server) -> str:
-    return f"""[DEFAULT]
-bind_host = 127.0.0.1
-bind_port = {server.port}
-workers = {server.workers}
-
-[database]
-connection = sqlite:///{server.database}
-
-[glance_store]
-stores = file
-default_store = file
-filesystem_store_datadir = {server.folder}/images
-
-[paste_deploy]
-flavor =
-
-[oslo_policy]
-policy_file = {server.folder}/policy.yaml
-"""
+    usual: Groups = {
+        "DEFAULT": {"bind_host": "127.0.0.1", "bind_port": server.port, "workers": server.workers},
+        "database": {"connection": f"sqlite:///{server.database}"},
+        "paste_deploy": {"flavor": ""},
+        "oslo_policy": {"policy_file": server.folder / "policy.yaml"},
+        "oslo_concurrency": {"lock_path": server.folder / "locks"},
+    }
+    return ini_text(usual, server.stores)
 
 
 def _write_common_files(server: Server) -> None:
-    (server.folder / "images").mkdir(parents=True)
+    for name in ("images", "staging", "tasks", "locks"):
+        (server.folder / name).mkdir(parents=True)
     # Without Keystone upstream's callers have no role at all, and its default rules refuse them even a list.
     (server.folder / "policy.yaml").write_text('context_is_admin: "@"\n')
