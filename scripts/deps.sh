@@ -23,10 +23,12 @@ packages=(
   golang-go         # vcsim: builds it
   golang-github-vmware-govmomi-dev # vcsim: its source
   golang-github-google-uuid-dev    # vcsim: likewise
+  rabbitmq-server   # cinder: its message queue
   ceph-mon          # ceph:  keeps the map of a cluster that the tests run themselves
   ceph-osd          # ceph:  keeps its data
   ceph-mgr          # ceph:  counts it, where a test needs that
   ceph-common       # ceph:  the programs of its administrator
+  radosgw           # radosgw: Ceph's S3 server, on such a cluster
   python3-rados     # rbd:   bindings for Python 3.11, which any 3.11 can load
   python3-rbd       # rbd:   likewise
   gcc               # upstream: uWSGI comes as source

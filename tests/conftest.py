@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.ceph import Ceph
 from tests.support.azurite import Azurite
+from tests.support.ceph import Ceph
 from tests.support.databases import Databases
 from tests.support.keystone import Keystone
 from tests.support.mariadb import MariaDB
@@ -20,6 +20,7 @@ from tests.support.memcached import Memcached
 from tests.support.moto import Moto
 from tests.support.parts import PARTS
 from tests.support.postgresql import PostgreSQL
+from tests.support.radosgw import RadosGw
 from tests.support.swift import Swift
 
 # No test depends on how fast the machine happens to be.
@@ -168,6 +169,13 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     """
     with Ceph(tmp_path_factory.mktemp("ceph")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def radosgw(ceph: Ceph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadosGw]:
+    """A running S3 server of Ceph's, shared by the whole run: make buckets of your own. Ask for ceph too."""
+    with RadosGw(tmp_path_factory.mktemp("radosgw"), ceph) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

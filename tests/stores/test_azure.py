@@ -8,7 +8,6 @@ import pytest
 from blick.stores.azure import AzureStore
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance
-from blick.stores.limit import limited
 from tests.support.azurite import Azurite
 
 pytestmark = pytest.mark.needs("azurite")
@@ -26,8 +25,8 @@ def options_of(server: Azurite, container: str = "blick-tests", **more: Any) -> 
 
 
 class TestAzure(StoreConformance):
-    @pytest.fixture(params=["azure", "limit(azure)"])
-    async def store(self, request: pytest.FixtureRequest, azurite: Azurite) -> AsyncIterator[Store]:
-        store: Store = AzureStore("azure", options_of(azurite))
-        yield store if request.param == "azure" else limited(store, readers=9, writers=9)
+    @pytest.fixture
+    async def store(self, azurite: Azurite) -> AsyncIterator[Store]:
+        store = AzureStore("azure", options_of(azurite))
+        yield store
         await store.aclose()

@@ -7,7 +7,6 @@ import pytest
 
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance
-from blick.stores.limit import limited
 from blick.stores.s3 import S3Store
 from tests.support import s3
 
@@ -19,12 +18,10 @@ def bucket_of() -> Callable[[s3.S3Server], str]:
 
 
 class Conformance(StoreConformance):
-    @pytest.fixture(params=["s3", "limit(s3)"])
-    async def store(
-        self, request: pytest.FixtureRequest, server: s3.S3Server, bucket_of: Callable[[s3.S3Server], str]
-    ) -> AsyncIterator[Store]:
-        store: Store = S3Store("s3", s3.options(server, bucket_of(server)))
-        yield store if request.param == "s3" else limited(store, readers=9, writers=9)
+    @pytest.fixture
+    async def store(self, server: s3.S3Server, bucket_of: Callable[[s3.S3Server], str]) -> AsyncIterator[Store]:
+        store = S3Store("s3", s3.options(server, bucket_of(server)))
+        yield store
         await store.aclose()
 
 
@@ -33,6 +30,13 @@ class TestMoto(Conformance):
     @pytest.fixture
     def server(self, request: pytest.FixtureRequest) -> s3.S3Server:
         return request.getfixturevalue("moto")
+
+
+@pytest.mark.needs("ceph", "radosgw")
+class TestRadosGw(Conformance):
+    @pytest.fixture
+    def server(self, request: pytest.FixtureRequest) -> s3.S3Server:
+        return request.getfixturevalue("radosgw")
 
 
 @pytest.mark.needs("swift")

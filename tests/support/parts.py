@@ -178,6 +178,7 @@ PARTS: dict[str, Part] = {
         "a Swift, the object store, with its S3 interface",
         every(programs("memcached", "setpriv"), environment("swift")),
     ),
+    "radosgw": Part("Ceph's S3 server (with ceph)", programs("radosgw", "radosgw-admin", "setpriv")),
     "moto": Part("moto's server, a lenient S3", every(programs("setpriv"), environment("moto"))),
     "azurite": Part("Azurite, an Azure Blob Storage", every(programs("node", "setpriv"), lambda: npm_packages.missing("azurite"))),
     "upstream": Part("the reference service", every(programs("setpriv"), environment("upstream"))),
@@ -190,5 +191,9 @@ PARTS: dict[str, Part] = {
     "vcsim": Part(
         "a vCenter simulator, and Go to build it",
         every(programs("go", "setpriv"), files(GOVMOMI_FOLDER), venv(modules=("pyVmomi",))),
+    ),
+    "cinder": Part(
+        "a Cinder, the block storage service, with its RabbitMQ",
+        every(programs("epmd", "setpriv"), files(Path("/usr/lib/rabbitmq")), environment("cinder")),
     ),
 }
