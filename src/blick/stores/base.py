@@ -63,7 +63,9 @@ class Store(Protocol):
     async def delete(self, location: Location) -> None:
         """Remove the object, durably. Raises DataNotFound, DataInUse, StoreReadOnly, StoreDenied, StoreUnavailable.
 
-        One that was removed in part before (a process died in the middle) is removed to the end.
+        One that was removed in part before (a process died in the middle) is removed to the end. After DataNotFound and
+        StoreReadOnly (it never removes anything) nobody asks again: where the data may only be out of reach for now it
+        is StoreUnavailable. Two may ask at once.
         """
         ...
 
