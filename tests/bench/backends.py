@@ -48,7 +48,16 @@ def _file(folder: Path) -> Iterator[Backend]:
 def _s3(folder: Path) -> Iterator[Backend]:
     """rclone's: moto and Swift are in Python, and would be what is measured."""
     with Rclone(folder) as server:
-        yield Backend("s3", s3.options(server, s3.new_bucket(server)))
+        bucket = s3.new_bucket(server)
+        _list_uploads_from_now_on(server, bucket)
+        yield Backend("s3", s3.options(server, bucket))
+
+
+def _list_uploads_from_now_on(server: Rclone, bucket: str) -> None:
+    """rclone cannot list the unfinished uploads of a bucket that has none: it gets one that stays."""
+    client = s3.client(server)
+    client.create_multipart_upload(Bucket=bucket, Key="unfinished")
+    client.close()
 
 
 @contextmanager
@@ -84,6 +93,7 @@ def _swift(folder: Path) -> Iterator[Backend]:
         accounts.write_text(ini_text({"ref1": account}))
         options = {
             "swift_store_config_file": accounts,
+            "default_swift_reference": "ref1",  # upstream forgets its own default where there are several stores
             "swift_store_container": "glance",
             "swift_store_create_container_on_put": True,
         }

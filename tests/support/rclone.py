@@ -11,8 +11,7 @@ from tests.support.loopback_server import LoopbackServer
 class Rclone(LoopbackServer):
     """An S3 server whose buckets are folders; use it in a `with`.
 
-    It keeps the parts of an upload in memory until that is complete. Not for tests of what a store does when others
-    interfere: it knows no conditions.
+    Not for tests of what a store does when others interfere: it knows no conditions.
     """
 
     name = "rclone"
