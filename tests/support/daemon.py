@@ -23,7 +23,10 @@ class DaemonFailedError(Exception):
 
 
 class Daemon:
-    """One foreground process with its children. Whatever kills the tests kills it too."""
+    """One foreground process with its children. Whatever kills the tests kills it too.
+
+    Start it from the main thread: the kernel ends it with the thread that did.
+    """
 
     def __init__(
         self,

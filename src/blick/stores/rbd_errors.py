@@ -9,9 +9,10 @@ from blick.model.errors import DataInUse, DataNotFound, StoreDenied, StoreError,
 from blick.stores.ceph_bindings import CephBindings
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DENIED = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
+# Not EROFS: that an image is read-only is what a writer hears whose lock was lost with the connection.
+_DENIED = frozenset({errno.EPERM, errno.EACCES})
 # Timed out, shut out by the cluster ("blocklisted"), or not connected: a new connection may do better.
-LOST = frozenset({errno.ETIMEDOUT, errno.ESHUTDOWN, errno.ENOTCONN})
+LOST = frozenset({errno.ETIMEDOUT, errno.ESHUTDOWN, errno.ENOTCONN, errno.EROFS})
 
 
 class CephError(Exception):
