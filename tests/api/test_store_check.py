@@ -51,7 +51,7 @@ def new_id() -> str:
     return str(uuid4())
 
 
-def aged(path: Path, hours: float = 48) -> None:
+def aged(path: Path, hours: float = 50) -> None:
     then = time.time() - hours * HOUR_S
     os.utime(path, (then, then))
 
@@ -124,10 +124,13 @@ async def test_the_grace_time(service: Service, first: Path) -> None:
     young, old = new_id(), new_id()
     for name in (young, old):
         (first / name).touch()
-    aged(first / old)
+    aged(first / old, hours=30)
     result = await checked(service.services, grace_s=24 * HOUR_S)
     assert (result.seen, result.tallies["file"].young) == ([("file", ORPHANED, old)], 1)
-    assert "48.0 hours old" in result.findings[0].detail
+    assert result.findings[0].detail == "no record needs it, 0 bytes, 30.0 hours old"
+    aged(first / old)
+    details = [found.detail for found in (await checked(service.services)).findings if found.key == old]
+    assert details == ["no record needs it, 0 bytes, 2 days old"]
     assert (await checked(service.services, grace_s=72 * HOUR_S)).status == 0
 
 

@@ -5,7 +5,7 @@ A million objects take about 200 MB of disk. Everything here blocks.
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,12 +76,30 @@ class Ledger:
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder` is where the temporary file goes, None: where this machine has such files."""
-        self._folder = TemporaryDirectory(prefix="blick-check-", dir=folder, ignore_cleanup_errors=True)
-        self._file = sqlite3.connect(
+        self._parent = folder
+        self._folder: TemporaryDirectory[str] | None = None
+        self._opened: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Make the file. Before anything else; `close` follows in any case. Raises OSError, sqlite3.Error."""
+        self._folder = TemporaryDirectory(prefix="blick-check-", dir=self._parent, ignore_cleanup_errors=True)
+        self._opened = sqlite3.connect(
             Path(self._folder.name) / "ledger.sqlite3", isolation_level=None, check_same_thread=False
         )
         # A ledger that is lost is made anew: nothing needs to be safe.
-        self._file.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_SCHEMA}")
+        self._opened.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_SCHEMA}")
+
+    def close(self) -> None:
+        """Remove the file, as far as there is one."""
+        if self._opened is not None:
+            self._opened.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @property
+    def _file(self) -> sqlite3.Connection:
+        assert self._opened is not None, "open comes first"
+        return self._opened
 
     def note_objects(self, store: str, objects: Iterable[StoredObject]) -> None:
         """What a store has listed."""
@@ -181,16 +199,3 @@ class Ledger:
         self._file.execute(
             "DELETE FROM findings WHERE store = ? AND kind = ? AND uri IS NULL AND NOT is_confirmed", (store, ORPHANED)
         )
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._file.close()
-        self._folder.cleanup()
-
-
-def all_findings(ledger: Ledger, kinds: Sequence[str], page: int = 500) -> Iterator[Finding]:
-    """The findings of these kinds, page by page."""
-    after_id = 0
-    while found := ledger.findings(kinds, after_id, page):
-        yield from found
-        after_id = found[-1].id

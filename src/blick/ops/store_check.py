@@ -9,6 +9,7 @@ The service goes on meanwhile. So what seems wrong is read again before it is to
 store. Nothing is changed here; blick.ops.store_repair does that.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
@@ -19,7 +20,7 @@ from blick.db import outbox, store_check
 from blick.db.store_check import RecordedCopy
 from blick.db.store_ledger import HOMELESS, MISSING, UNREADABLE, WRONG_DATA, WRONG_SIZE, Finding, Ledger
 from blick.model.blob import StoredObject
-from blick.model.errors import DataNotFound, Invalid, RangeInvalid, StoreError, StoreUnavailable
+from blick.model.errors import DataNotFound, Invalid, RangeInvalid, StartRefused, StoreError, StoreUnavailable
 from blick.model.image import ImageLocation
 from blick.ops import store_orphans
 from blick.ops.parallel import each
@@ -40,7 +41,7 @@ from blick.ops.store_tally import (
 )
 from blick.stores.base import CanList, Store
 from blick.stream.hashing import Hashing
-from blick.stream.hop import hop
+from blick.stream.hop import hop, to_the_end
 
 # A store that does not answer for so long is not checked.
 _PATIENCE_S = 30.0
@@ -59,11 +60,19 @@ async def begun(services: Services, wanted: Wanted, watcher: Watcher) -> AsyncIt
         if tally.status.status != OPEN:
             tally.trouble = tally.status.reason
     with ThreadPoolExecutor(1, thread_name_prefix="ledger") as threads:
-        ledger = await hop(threads, Ledger)
+        ledger = Ledger()
         try:
+            await _open(ledger, threads)
             yield Check(services, ledger, wanted, watcher, tallies, services.now_ms() / 1000, threads)
         finally:
-            await hop(threads, ledger.close)
+            await to_the_end(hop(threads, ledger.close))
+
+
+async def _open(ledger: Ledger, threads: ThreadPoolExecutor) -> None:
+    try:
+        await hop(threads, ledger.open)
+    except (OSError, sqlite3.Error) as error:
+        raise StartRefused(f"There is no place for the temporary file of the check (see TMPDIR): {error}.") from error
 
 
 async def compare(check: Check) -> None:

@@ -115,7 +115,7 @@ def _words(check: Check, found: NotedObject) -> str:
     if found.modified_at_s is None:
         return f"{what}{size}, of unknown age"
     hours = max(0.0, check.began_at_s - found.modified_at_s) / 3600
-    return f"{what}{size}, {hours:.1f} hours old"
+    return f"{what}{size}, {hours:.1f} hours old" if hours < 48 else f"{what}{size}, {hours / 24:.0f} days old"
 
 
 async def _confirm_parts(check: Check, tally: Tally) -> None:

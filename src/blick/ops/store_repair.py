@@ -13,7 +13,7 @@ Nothing is done on the check's word alone: the transaction that takes the lease 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -79,16 +79,20 @@ async def _each_finding(
 ) -> None:
     """Do `work`, which gives the outcome, None where the finding has vanished."""
 
-    async def one(finding: Finding) -> None:
-        outcome = await work(check, finding)
-        if outcome is None:
-            await check.note(Ledger.withdraw, finding)
-        else:
-            await check.note(Ledger.settle, finding, outcome)
+    async def in_turn(findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            outcome = await work(check, finding)
+            if outcome is None:
+                await check.note(Ledger.withdraw, finding)
+            else:
+                await check.note(Ledger.settle, finding, outcome)
 
     after_id = 0
     while page := await check.note(Ledger.findings, kinds, after_id, PAGE):
-        await each(page, most, one)
+        by_image: dict[str, list[Finding]] = {}  # which has one lease at a time
+        for finding in page:
+            by_image.setdefault(finding.key.lower(), []).append(finding)
+        await each(by_image.values(), most, in_turn)
         after_id = page[-1].id
 
 
