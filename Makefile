@@ -44,6 +44,11 @@ check: $(READY) ## Format, lint, types, imports and the fast tests, in a minute 
 databases: $(READY) ## Run the tests that work on MariaDB and PostgreSQL (make check leaves them out)
 	$(PYTEST) -q -m database_server
 
+.PHONY: cinder
+cinder: $(READY) ## Run the tests with a real Cinder, which make test leaves out: ten minutes, 1.2 GB of memory
+	PYTHON=$(PYTHON) scripts/deps.sh cinder
+	$(BIN)/python -m pytest -q --require cinder tests/stores/test_cinder.py
+
 .PHONY: format
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .

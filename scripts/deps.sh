@@ -3,6 +3,7 @@
 #
 # Debian packages need root, or sudo without a password. Without either, the command to type is printed and the rest goes on;
 # the tests that need those programs are then skipped, and listed at the end of a test run.
+# `scripts/deps.sh cinder` installs besides what the tests on demand need.
 # PYTHON is the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
 
@@ -23,7 +24,6 @@ packages=(
   golang-go         # vcsim: builds it
   golang-github-vmware-govmomi-dev # vcsim: its source
   golang-github-google-uuid-dev    # vcsim: likewise
-  rabbitmq-server   # cinder: its message queue
   ceph-mon          # ceph:  keeps the map of a cluster that the tests run themselves
   ceph-osd          # ceph:  keeps its data
   ceph-mgr          # ceph:  counts it, where a test needs that
@@ -34,6 +34,8 @@ packages=(
   gcc               # upstream: uWSGI comes as source
   libc6-dev         # upstream: likewise
 )
+
+[ "${1:-}" = cinder ] && packages+=(rabbitmq-server) # its message queue
 
 # A Debian Python comes without the module that fills a virtual environment with pip, and without its headers.
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
@@ -95,5 +97,6 @@ install_debian_packages() {
 install_debian_packages
 # keystone, swift, upstream, tempest: from PyPI, each in a virtual environment of its own in the user's cache folder
 cd "$(dirname "${BASH_SOURCE[0]}")/.." && "${PYTHON:-python3}" -m tests.support.environments
+[ "${1:-}" = cinder ] && "${PYTHON:-python3}" -m tests.support.environments cinder
 # azurite: from npm, in the same cache folder
 "${PYTHON:-python3}" -m tests.support.npm_packages

@@ -53,7 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--require: no part called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}"
         )
-    config.stash[REQUIRED] = frozenset(PARTS) if "all" in named else frozenset(named)
+    if "all" in named:
+        named |= {name for name, part in PARTS.items() if not part.on_demand}
+    config.stash[REQUIRED] = frozenset(named)
     config.stash[MISSING] = {}
 
 
@@ -76,7 +78,8 @@ def _demand(config: pytest.Config, name: str) -> None:
     """Lets the test go on, skips it, or fails it, as the part called `name` and `--require` say."""
     probed = config.stash[MISSING]
     if name not in probed:
-        probed[name] = PARTS[name].missing()
+        is_idle = PARTS[name].on_demand and name not in config.stash[REQUIRED]
+        probed[name] = f"on demand only: --require {name}" if is_idle else PARTS[name].missing()
     reason = probed[name]
     if reason is None:
         return

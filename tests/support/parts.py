@@ -39,10 +39,14 @@ Probe = Callable[[], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A real thing that tests can need. `missing()` says what is not there, or gives None when all is."""
+    """A real thing that tests can need. `missing()` says what is not there, or gives None when all is.
+
+    One `on_demand` is used where `--require` names it, and is not among `all`: its tests take many minutes.
+    """
 
     what: str
     missing: Probe
+    on_demand: bool = False
 
 
 def system_program(name: str) -> str:
@@ -195,5 +199,6 @@ PARTS: dict[str, Part] = {
     "cinder": Part(
         "a Cinder, the block storage service, with its RabbitMQ",
         every(programs("epmd", "setpriv"), files(Path("/usr/lib/rabbitmq")), environment("cinder")),
+        on_demand=True,
     ),
 }

@@ -55,6 +55,8 @@ def _backend(reading: Reading, store_id: str, type_: str) -> StoreSettings:
     description, weight = options.pop("store_description"), options.pop("weight")
     _one_folder(reading, store_id, options)
     _shared_options(reading, kind, options)
+    if kind == "cinder":
+        options["uri_names_store"] = True  # its locations tell whether stores have ids
     return StoreSettings(id=store_id, type=kind, options=options, description=description, weight=weight)
 
 

@@ -196,6 +196,9 @@ class ReadConformance:
 class StoreConformance(ReadConformance):
     """The whole suite. `store` is an open store that may be written; the fixture closes it."""
 
+    names_objects_by_key = True
+    """Whether an object's location follows from its key. False: the backend names objects as it likes."""
+
     @pytest.fixture
     def shelf(self, store: Store) -> Shelf:
         """The store's own writers."""
@@ -205,7 +208,7 @@ class StoreConformance(ReadConformance):
         key = new_key()
         location = await put(store, key, DATA)
         assert location.store == store.name
-        assert key in location.uri
+        assert key in location.uri or not self.names_objects_by_key
 
     async def test_takes_a_size_hint(self, store: Store) -> None:
         async with store.writer(new_key(), len(DATA)) as writer:
@@ -225,8 +228,9 @@ class StoreConformance(ReadConformance):
         async with store.writer(key, None) as writer:
             await writer.write(memoryview(DATA))
             await require_missing(store, location)
-            assert await writer.commit() == location
-            assert await get(store, location) == DATA
+            committed = await writer.commit()
+            assert committed == location or not self.names_objects_by_key
+            assert await get(store, committed) == DATA
 
     async def test_leaves_nothing_without_commit(self, store: Store) -> None:
         key = new_key()
@@ -412,7 +416,7 @@ class StoreConformance(ReadConformance):
         location = await put(store, key, DATA)
         await store.discard(key)
         await require_missing(store, location)
-        assert await put(store, key, DATA) == location
+        assert await put(store, key, DATA) == location or not self.names_objects_by_key
 
     async def test_discards_nothing_without_complaint(self, store: Store) -> None:
         key, other = new_key(), new_key()

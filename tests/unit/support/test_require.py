@@ -12,6 +12,7 @@ from tests.conftest import *
 from tests.support.parts import PARTS, Part
 
 PARTS["gone"] = Part("a thing that is nowhere", lambda: "no thing")
+PARTS["slow"] = Part("a thing that takes long", lambda: None, on_demand=True)
 PARTS["here"] = Part("a thing that is here", lambda: None)
 """
 TESTS = """
@@ -57,6 +58,16 @@ def test_missing_part_that_is_required_fails_its_test(tmp_path: Path) -> None:
 def test_all_stands_for_every_part(tmp_path: Path) -> None:
     code, _ = run_pytest(tmp_path, "--require", "all")
     assert code == 1
+
+
+def test_what_is_on_demand_is_not_among_all(tmp_path: Path) -> None:
+    tests = "import pytest\n@pytest.mark.needs('slow')\ndef test_slow(): ...\n"
+    code, said = run_pytest(tmp_path, "--require", "here", tests=tests)
+    assert code == 0
+    assert "slow: 1 test(s) skipped, on demand only: --require slow — a thing that takes long" in said
+    code, said = run_pytest(tmp_path, "--require", "slow", tests=tests)
+    assert code == 0
+    assert "1 passed" in said
 
 
 def test_unknown_part_is_refused_with_the_list_of_parts(tmp_path: Path) -> None:
