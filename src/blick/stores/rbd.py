@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from blick.model.blob import ByteRange, Location, StoredObject
-from blick.model.errors import DataNotFound, Invalid, WriterClosed
+from blick.model.errors import DataInUse, DataNotFound, Invalid, StoreUnavailable, WriterClosed
 from blick.stores import rbd_images
 from blick.stores.base import Store, Writer
 from blick.stores.ceph_bindings import load_bindings
@@ -112,9 +112,7 @@ class RbdStore:
         """
         _require_plain(key)
         give_up_at_s = time.monotonic() + _FORGOTTEN_AFTER_S
-        while open_somewhere := await hop(self._threads, self._discard, key):
-            if open_somewhere <= self._own_ids:
-                return
+        while not await hop(self._threads, self._discard, key) <= self._own_ids:
             if time.monotonic() >= give_up_at_s:
                 _log.warning("store %s: what was left of object %s is in the trash, open somewhere", self._name, key)
                 return
@@ -195,8 +193,13 @@ class RbdStore:
             return rbd_images.remove(pool, place.image)
 
     def _discard(self, key: str) -> set[str]:
-        with self._cluster.pool() as pool, self._cluster.watched(pool):
-            return rbd_images.discard(pool, key)
+        try:
+            with self._cluster.pool() as pool, self._cluster.watched(pool):
+                return rbd_images.discard(pool, key)
+        except DataInUse as error:
+            raise StoreUnavailable(
+                self._name, "what was left of the object is in use, and the trash refuses it"
+            ) from error
 
     def _require_unused(self, place: RbdPlace) -> None:
         with self._cluster.pool(place.pool) as pool, self._cluster.watched(pool):

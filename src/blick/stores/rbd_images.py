@@ -115,9 +115,7 @@ def displace(pool: Pool, name: str) -> bool:
         return False
     found = id_of(pool, name)
     try:
-        rbd.RBD().remove(pool.io, name)
-    except rbd.ImageNotFound:
-        return True
+        remove_unfinished(pool, name)
     except rbd.ImageHasSnapshots:
         return False
     except rbd.ImageBusy:
@@ -126,6 +124,15 @@ def displace(pool: Pool, name: str) -> bool:
             rbd.RBD().trash_restore(pool.io, found, name)
             return False
     return True
+
+
+def remove_unfinished(pool: Pool, name: str) -> None:
+    """Remove an image that nobody has open and that has no snapshot, if there is one.
+
+    The library's ImageBusy, ImageHasSnapshots for others.
+    """
+    with suppress(pool.bindings.rbd.ImageNotFound):
+        pool.bindings.rbd.RBD().remove(pool.io, name)
 
 
 def discard(pool: Pool, name: str) -> set[str]:
