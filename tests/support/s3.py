@@ -28,7 +28,7 @@ class S3Server(Protocol):
         ...
 
 
-def client(server: S3Server) -> Any:
+def client(server: S3Server, ca_file: str | None = None) -> Any:
     """botocore's client, to prepare and to look at what a store does. The caller closes it."""
     return botocore.session.Session().create_client(
         "s3",
@@ -36,6 +36,7 @@ def client(server: S3Server) -> Any:
         region_name=server.s3_region,
         aws_access_key_id=server.s3_access_key,
         aws_secret_access_key=server.s3_secret_key,
+        verify=ca_file,
         config=Config(
             s3={"addressing_style": "path"},
             signature_version="s3v4",
@@ -45,10 +46,10 @@ def client(server: S3Server) -> Any:
     )
 
 
-def new_bucket(server: S3Server) -> str:
+def new_bucket(server: S3Server, ca_file: str | None = None) -> str:
     """The name of an empty bucket that nobody else uses."""
     name = f"blick-{uuid4().hex}"
-    made = client(server)
+    made = client(server, ca_file)
     made.create_bucket(Bucket=name)
     made.close()
     return name

@@ -21,6 +21,8 @@ READ_TIMEOUT_S = 60
 CLEANING_TIMEOUT_S = 10
 """The same for cleaning up after what failed: somebody waits, and what is left is found again."""
 
+_PIECE_BYTES = 1 << 20
+
 
 class Scope:
     """What belongs together in being waited for: calls of one upload, or one call. Used by many threads at once."""
@@ -86,13 +88,25 @@ class Lines:
     def _pool(self, pool: type[HTTPConnectionPool], base: Any) -> type[HTTPConnectionPool]:
         def connect(connection: Any) -> None:
             base.connect(connection)
-            self.scope().waits_on(connection)
+            scope = self.scope()
+            connection.sock.settimeout(scope.read_timeout_s)  # until then it is that for connecting
+            scope.waits_on(connection)
 
         def request(connection: Any, *args: Any, **kwargs: Any) -> None:
             self.scope().waits_on(connection)
             base.request(connection, *args, **kwargs)
 
-        tracked = type(f"Tracked{base.__name__}", (base,), {"connect": connect, "request": request})
+        def send(connection: Any, data: Any) -> None:
+            # The time-out counts for one call: in pieces it is about silence, not about how long a part may take.
+            if not isinstance(data, bytes | bytearray) or len(data) <= _PIECE_BYTES:
+                base.send(connection, data)
+                return
+            with memoryview(data) as view:
+                for begin in range(0, len(view), _PIECE_BYTES):
+                    with view[begin : begin + _PIECE_BYTES] as piece:
+                        base.send(connection, piece)
+
+        tracked = type(f"Tracked{base.__name__}", (base,), {"connect": connect, "request": request, "send": send})
         return type(f"Tracked{pool.__name__}", (pool,), {"ConnectionCls": tracked})
 
 

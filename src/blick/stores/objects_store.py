@@ -18,7 +18,7 @@ from blick.stores.objects_reader import ResumingReader
 from blick.stores.objects_writer import part_writer
 from blick.stream.hop import hop, interruptible_hop
 
-_BUFFER_BYTES = MIB  # one hop each; a download has two, one being sent on while the other is filled
+_BUFFER_BYTES = 2 * MIB  # one hop each; a download has two, one being sent on while the other is filled
 _CALLS = 16  # threads for everything but parts: a download needs one only while it waits for the server
 _Made = TypeVar("_Made", bound=Backend)
 _Answer = TypeVar("_Answer")

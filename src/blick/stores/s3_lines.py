@@ -60,7 +60,7 @@ class S3Lines(Lines):
             assert_same_host=False,
             preload_content=False,
             decode_content=False,
-            timeout=urllib3.Timeout(CONNECT_TIMEOUT_S, scope.read_timeout_s),
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=scope.read_timeout_s),
             chunked=_text(request.headers.get("Transfer-Encoding", "")).lower() == "chunked",
         )
         response = AWSResponse(request.url, answer.status, answer.headers, answer)
