@@ -14,6 +14,7 @@ from blick.stores.swift_uri import Place
 _log = logging.getLogger(__name__)
 
 
+_PAUSE_S = 0.5  # between tries to go on
 FIRST_BYTES = 4 << 20
 """How much the first request asks for. The second one asks for all the rest, which does not begin at an object's first
 byte: Swift then leaves out computing an MD5 of what it sends, a third of what a download costs it. What is sent to
@@ -81,11 +82,17 @@ class Reading:
             return 0, error
 
     def _resume(self, cause: Exception | None) -> None:
-        if self._retries_left <= 0 or self._client.is_stopped:
-            raise StoreUnavailable(self._client.name, "the connection broke off in the middle of the data") from cause
-        self._retries_left -= 1
-        _log.warning("store %s: a read broke off at byte %d; asking on", self._client.name, self._offset_bytes)
-        self._ask_for_the_rest()
+        while self._retries_left > 0 and not self._client.is_stopped:
+            self._retries_left -= 1
+            _log.warning("store %s: a read broke off at byte %d; asking on", self._client.name, self._offset_bytes)
+            try:
+                self._ask_for_the_rest()
+            except StoreUnavailable as error:
+                cause = error
+                self._client.wait(_PAUSE_S)
+            else:
+                return
+        raise StoreUnavailable(self._client.name, "the connection broke off in the middle of the data") from cause
 
     def _ask_for_the_rest(self) -> None:
         self.close()
@@ -93,7 +100,7 @@ class Reading:
         try:
             self._size_of(self._request({**self._range(self._end_bytes), **same}))
         except DataExists as error:  # 412: there is another object now
-            raise StoreUnavailable(self._client.name, "the object was replaced while it was read") from error
+            raise RangeInvalid(self._client.name, "the object was replaced while it was read") from error
 
     def _size_of(self, answer: Answer) -> int:
         """How long the object is, of which `answer` brings a part or all."""
