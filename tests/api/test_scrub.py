@@ -19,6 +19,8 @@ from blick.model.errors import Conflict, NotFound
 from blick.ops import cleanup, scrub
 from blick.ops.cleanup import Worked
 from blick.stores import registry
+from tests.support.account_store import ENTRY_POINT as ACCOUNTS
+from tests.support.account_store import AccountStore
 from tests.support.clinging_store import ENTRY_POINT, ClingingStore
 from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, PATCH_2_1, Service
@@ -31,14 +33,15 @@ SCRUB_TIME_S = 3600
 
 @pytest.fixture(autouse=True)
 def clinging_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    drivers = [*entry_points(group="blick.stores"), ENTRY_POINT]
+    drivers = [*entry_points(group="blick.stores"), ENTRY_POINT, ACCOUNTS]
     monkeypatch.setattr(registry, "entry_points", lambda group: drivers)
 
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     clinging = StoreSettings("clinging", "clinging", {"filesystem_store_datadir": str(tmp_path / "clinging")})
-    stores = replace(settings.stores, stores=(*settings.stores.stores, clinging), multi_store=True)
+    accounts = StoreSettings("accounts", "accounts", {"filesystem_store_datadir": str(tmp_path / "accounts")})
+    stores = replace(settings.stores, stores=(*settings.stores.stores, clinging, accounts), multi_store=True)
     return replace(
         settings,
         stores=stores,
@@ -254,6 +257,27 @@ async def test_restored(service: Service) -> None:
         await scrub.restore(service.services, "nope")
 
 
+async def test_a_daemon_outlives_its_troubles(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scrub, "_SHORTEST_PAUSE_S", 0.01)
+    settings = replace(service.services.settings, scrub=ScrubSettings(wakeup_time_s=0))
+    spoiled = {"image_id": "x", "uri": "file:///x", "meta_data": "no JSON", "attempts": 1, "not_before_ms": 0}
+    await service.services.database.write(lambda connection: connection.execute(location_deletes.insert(), [spoiled]))
+    image_id = await deleted(service)
+    now = service.services.now
+    later = replace(service.services, settings=settings, now=lambda: now() + timedelta(seconds=5))
+    daemon = asyncio.create_task(scrub.run_forever(later))
+    while "scrubbing failed and will be tried again" not in caplog.text:
+        await asyncio.sleep(0.01)
+    await service.services.database.write(lambda connection: connection.execute(location_deletes.delete()).rowcount)
+    while await status(service, image_id) != "deleted":
+        await asyncio.sleep(0.01)
+    daemon.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await daemon
+
+
 class TestTheServiceItself:
     """Deletion without delay."""
 
@@ -276,6 +300,18 @@ class TestTheServiceItself:
         store.in_use = False
         assert (await service.call("owner", "DELETE", path)).status_code == 204
         assert list((tmp_path / "clinging").iterdir()) == []
+
+    async def test_removed_in_the_name_of_the_caller(self, service: Service) -> None:
+        image_id: str = (await service.create())["id"]
+        path, headers = f"/v2/images/{image_id}", {**OCTETS, "x-image-meta-store": "accounts"}
+        assert (await service.call("owner", "PUT", f"{path}/file", content=b"x", headers=headers)).status_code == 204
+        store = service.services.stores.by_id("accounts")
+        assert isinstance(store, AccountStore)
+        store.callers.clear()
+        assert (await service.call("admin", "DELETE", path)).status_code == 204
+        assert store.callers
+        assert set(store.callers) == {"admin"}
+        assert await waiting(service) == []
 
     async def test_a_store_that_hangs_holds_up_nothing_else(self, service: Service) -> None:
         store = clinging_store(service)

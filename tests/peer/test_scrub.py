@@ -22,12 +22,18 @@ KEY = "0123456789abcdefghijklmnopqrstuv"
 
 
 @pytest.fixture
-def upstream(tmp_path: Path, engine: str, databases: Databases, key: str | None) -> UpstreamGlance:
-    """A Glance that leaves data to its scrubber, on a database in which nothing was ever made."""
+def url(engine: str, databases: Databases, tmp_path: Path) -> str:
+    """A database in which nothing was ever made."""
+    return databases.untouched(engine, tmp_path)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, url: str, key: str | None) -> UpstreamGlance:
+    """A Glance that leaves data to its scrubber."""
     options = {"delayed_delete": True, "show_multiple_locations": True}
     if key is not None:
         options |= {"metadata_encryption_key": key}
-    return UpstreamGlance(tmp_path / "glance", databases.untouched(engine, tmp_path), options={"DEFAULT": options})
+    return UpstreamGlance(tmp_path / "glance", url, options={"DEFAULT": options})
 
 
 @contextmanager
@@ -50,9 +56,9 @@ def serving(upstream: UpstreamGlance) -> Iterator[Caller]:
         yield call
 
 
-def statuses(upstream: UpstreamGlance) -> Mapping[str, tuple[str, bool, set[str]]]:
+def statuses(url: str) -> Mapping[str, tuple[str, bool, set[str]]]:
     """By image: its status, whether it is deleted, and the statuses of its locations."""
-    engine = create_engine(make_url(upstream.database_url))
+    engine = create_engine(make_url(url))
     with engine.connect() as connection:
         images = connection.execute(text("SELECT id, status, deleted FROM images")).all()
         places = connection.execute(text("SELECT image_id, status, deleted FROM image_locations")).all()
@@ -73,7 +79,7 @@ ALIVE = ("active", False, {"active False"})
 
 
 @pytest.mark.parametrize("key", [KEY], ids=["encrypted"])
-def test_there_and_back(upstream: UpstreamGlance) -> None:
+def test_there_and_back(upstream: UpstreamGlance, url: str) -> None:
     files = upstream.images_folder
     with upstream, calling(upstream.url) as call:
         first = call.create(b"first", name="first", tags=["a", "b"], p="q", removed="long ago")
@@ -85,10 +91,10 @@ def test_there_and_back(upstream: UpstreamGlance) -> None:
         said = answers(call, Collection({"second": second}))
         for image_id in (first, second):
             call("DELETE", f"/images/{image_id}")
-    assert statuses(upstream) == {first: WAITING, second: WAITING, third: ALIVE}
-    kept = rows(upstream.database_url)
+    assert statuses(url) == {first: WAITING, second: WAITING, third: ALIVE}
+    kept = rows(url)
     assert ours(upstream, "glance-scrubber").returncode == 1  # whose database it is by now has to be said first
-    assert rows(upstream.database_url) == kept
+    assert rows(url) == kept
     assert ours(upstream, "glance-manage", "db", "sync").returncode == 0
 
     # What Glance deleted: restored, and scrubbed.
@@ -97,7 +103,7 @@ def test_there_and_back(upstream: UpstreamGlance) -> None:
     done = ours(upstream, "glance-scrubber")
     assert (done.returncode, done.stdout) == (0, "")
     assert "Traceback" not in done.stderr
-    assert statuses(upstream) == {first: DONE, second: ALIVE, third: ALIVE}
+    assert statuses(url) == {first: DONE, second: ALIVE, third: ALIVE}
     assert sorted(file.name for file in files.iterdir()) == sorted([second, third])
     with serving(upstream) as call:
         again = answers(call, Collection({"second": second}))
@@ -110,7 +116,7 @@ def test_there_and_back(upstream: UpstreamGlance) -> None:
         call.share(fifth, "member", "accepted")
         said = answers(call, Collection({"fifth": fifth}))
         call("DELETE", f"/images/{fifth}")
-    assert statuses(upstream) == {first: DONE, second: WAITING, third: ALIVE, fourth: WAITING, fifth: WAITING}
+    assert statuses(url) == {first: DONE, second: WAITING, third: ALIVE, fourth: WAITING, fifth: WAITING}
 
     # What Blick deleted.
     assert ours(upstream, "glance-scrubber", "--restore", fifth).returncode == 0
@@ -118,7 +124,7 @@ def test_there_and_back(upstream: UpstreamGlance) -> None:
         assert call.http.get(f"/v2/images/{second}").status_code == 404
         assert unchanged(answers(call, Collection({"fifth": fifth}))) == unchanged(said)
         upstream.scrub()
-    assert statuses(upstream) == {first: DONE, second: DONE, third: ALIVE, fourth: DONE, fifth: ALIVE}
+    assert statuses(url) == {first: DONE, second: DONE, third: ALIVE, fourth: DONE, fifth: ALIVE}
     assert sorted(file.name for file in files.iterdir()) == sorted([third, fifth])
     assert ours(upstream, "glance-scrubber").returncode == 0
     assert sorted(file.name for file in files.iterdir()) == sorted([third, fifth])
@@ -136,7 +142,7 @@ def _untimed(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("key", [None], ids=["plain"])
-def test_what_a_restore_brings_back(upstream: UpstreamGlance) -> None:
+def test_what_a_restore_brings_back(upstream: UpstreamGlance, url: str) -> None:
     """All that Glance's deletion took along, and nothing that was gone before; as far as Glance's rows can tell."""
     with upstream, calling(upstream.url) as call:
         image_id = call.create(b"data", name="first", tags=["a", "b"], p="q")
@@ -145,7 +151,7 @@ def test_what_a_restore_brings_back(upstream: UpstreamGlance) -> None:
             call.share(image_id, member, "accepted")
         call("DELETE", f"/images/{image_id}/members/left")
         before = answers(call, Collection({"image": image_id}))
-        grow_older(upstream)
+        grow_older(url)
         call("DELETE", f"/images/{image_id}")
     assert ours(upstream, "glance-manage", "db", "sync").returncode == 0
     assert ours(upstream, "glance-scrubber", "--restore", image_id).returncode == 0
@@ -154,9 +160,9 @@ def test_what_a_restore_brings_back(upstream: UpstreamGlance) -> None:
     assert unchanged(after) == unchanged(before)
 
 
-def grow_older(upstream: UpstreamGlance) -> None:
+def grow_older(url: str) -> None:
     """What was deleted so far was deleted long ago. (Two of the engines keep times in seconds, or nearly so.)"""
-    engine = create_engine(make_url(upstream.database_url))
+    engine = create_engine(make_url(url))
     with engine.begin() as connection:
         for child in ("image_tags", "image_members"):
             connection.execute(text(f"UPDATE {child} SET deleted_at = '2020-01-01' WHERE deleted_at IS NOT NULL"))
