@@ -40,7 +40,8 @@ class Store(Protocol):
         ...
 
     def writer(self, key: str, size_bytes: int | None) -> AbstractAsyncContextManager[Writer]:
-        """Begin the object `key` (an image id). `size_bytes` is a hint, None if unknown.
+        """Begin the object `key` (an image id). `size_bytes` is a hint, None if unknown; a store may refuse, with
+        StoreError, data that turns out to be of another length.
 
         Leaving the context without `commit`, on an error or a cancellation too, leaves nothing behind.
         A left-over of an earlier, broken-off writer of the same key is replaced.
