@@ -22,6 +22,8 @@ from blick.stores.base import Store
 from blick.stores.conformance import MIB, StoreConformance, get, listed, new_key, put
 from blick.stores.limit import limited
 from blick.stores.vmware import VmwareStore
+from blick.stores.vmware_files import Files
+from blick.stores.vmware_options import read_options
 from tests.support.config_file import configured_server
 from tests.support.confined import with_small_disk_at
 from tests.support.images_api import ImagesApi
@@ -186,6 +188,26 @@ class TestSessions:
             await writer.write(memoryview(b"two"))
             location = await writer.commit()
         assert await get(store, location) == b"onetwo"
+
+    @pytest.mark.parametrize("sent_mib", [0, 64])
+    async def test_a_session_that_ends_as_an_upload_begins(self, vcsim: Vcsim, sent_mib: int) -> None:
+        """What was sent cannot be sent again: it is an error that says so, early or at the end."""
+        options = read_options("vsphere", vcsim.options())
+        files = Files("vsphere", options)
+        place = options.place(next(iter(options.weights)), new_key())
+        exchange, _ = await files.begin(lambda line, _cookie: line.begin_put(place, "vmware_soap_session=old", None))
+
+        async def send_all() -> None:
+            for _ in range(sent_mib):
+                await files.step(exchange, exchange.send, memoryview(bytes(MIB)))
+            await files.step(exchange, exchange.finish_put)
+
+        with pytest.raises(StoreUnavailable):
+            await send_all()
+        await files.run(exchange.abandon)
+        with pytest.raises(DataNotFound):
+            await files.size_bytes(place)
+        await files.aclose()
 
     async def test_many_find_out_at_once(self, vcsim: Vcsim, store: VmwareStore) -> None:
         location = await put(store, new_key(), b"data")

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 15.0
+_CLEANING_S = 30.0
+"""How long somebody waits for a left-over to go who wants something else. What is there then is left over still."""
 
 
 class Attachment:
@@ -53,10 +55,13 @@ class Volumes:
         """A blocking call, in a thread of ours."""
         return await hop(self._threads, call, *args, **kwargs)
 
-    async def wait(self, api: CinderApi, volume_id: str, passing: set[str]) -> Volume:
-        """The volume, once it is in none of the states `passing`. Raises StoreUnavailable after the time for that."""
+    async def wait(self, api: CinderApi, volume_id: str, passing: set[str], within_s: float | None = None) -> Volume:
+        """The volume, once it is in none of the states `passing`.
+
+        Raises StoreUnavailable after `within_s`, or after as long as the operator said.
+        """
         clock = asyncio.get_running_loop().time
-        give_up_at_s = clock() + self._options.state_timeout_s
+        give_up_at_s = clock() + (self._options.state_timeout_s if within_s is None else within_s)
         pause_s = _FIRST_PAUSE_S
         while (volume := await self.run(api.look, volume_id)).status in passing:
             if clock() > give_up_at_s:
@@ -99,11 +104,11 @@ class Volumes:
             shared.readers -= 1
             await to_the_end(self._leave(api, volume.id, shared))
 
-    async def remove(self, api: CinderApi, volume_id: str) -> None:
-        """Remove a volume and wait until it is gone. Raises DataNotFound, DataInUse."""
+    async def remove(self, api: CinderApi, volume_id: str, within_s: float | None = None) -> None:
+        """Remove a volume and wait until it is gone. Raises DataNotFound, DataInUse; for `within_s` see `wait`."""
         await self.run(api.delete, volume_id)
         try:
-            left = await self.wait(api, volume_id, {"deleting"})
+            left = await self.wait(api, volume_id, {"deleting"}, within_s)
         except DataNotFound:
             return
         if left.status.startswith("error"):
@@ -119,8 +124,8 @@ class Volumes:
             await self.run(api.set_metadata, volume.id, {DISCARDED: "true"})
             for attachment_id in await self.run(api.attachments_of, volume.id):
                 await self._end(api, attachment_id)
-            await self.wait(api, volume.id, {"creating", "extending", "detaching", "attaching"})
-            await self.remove(api, volume.id)
+            await self.wait(api, volume.id, {"creating", "extending", "detaching", "attaching"}, _CLEANING_S)
+            await self.remove(api, volume.id, _CLEANING_S)
         except DataNotFound:
             return
 

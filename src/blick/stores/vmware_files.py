@@ -155,7 +155,8 @@ class Files:
             session = await self._again(lambda current: current)
             exchange = Exchange(self._store, self._options, await hop(self._threads, self._tls))
             try:
-                return exchange, await self.step(exchange, begin, exchange, session.cookie)
+                arguments = exchange, session.cookie
+                return exchange, await interruptible_hop(self._threads, exchange.interrupt, begin, *arguments)
             except SessionEnded:
                 exchange.close()
                 await hop(self._threads, self._sessions.renew, session)
@@ -168,7 +169,11 @@ class Files:
 
     async def step(self, exchange: Exchange, call: Callable[..., T], *args: Any) -> T:
         """Go on with an exchange in a thread; cancelling ends it."""
-        return await interruptible_hop(self._threads, exchange.interrupt, call, *args)
+        try:
+            return await interruptible_hop(self._threads, exchange.interrupt, call, *args)
+        except SessionEnded as error:
+            # What was sent cannot be sent again: whoever has the data has to begin anew.
+            raise StoreUnavailable(self._store, "the session ended when the upload had begun") from error
 
     async def run(self, call: Callable[..., T], *args: Any) -> T:
         """A blocking call, in a thread of ours."""
