@@ -175,3 +175,12 @@ def test_knows_its_uris(store: AzureStore) -> None:
     ours = "azure://blicktests/blick-tests/x"
     others = ["azure://another/blick-tests/x", "azure://blicktests/other/x", "azure://blicktests/blick-tests/x/y"]
     assert [uri for uri in (ours, *others, "azure://", "s3://x/y/z") if store.owns(uri)] == [ours]
+
+
+async def test_parts_of_giants_wait_in_files(store: AzureStore) -> None:
+    pieces = [bytes([number]) * MIB for number in range(40)]
+    async with store.writer(new_key(), 300 << 30) as writer:  # as if it went on to 300 GiB: parts of 31 MiB
+        for piece in pieces:
+            await writer.write(memoryview(piece))
+        location = await writer.commit()
+    assert await get(store, location) == b"".join(pieces)

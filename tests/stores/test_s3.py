@@ -1,4 +1,4 @@
-"""The store of type s3, through the suite for all stores, on a lenient server and on strict ones; and what is its own."""
+"""The store of type s3, through the suite for all stores, on a lenient server and strict ones; and what is its own."""
 
 import asyncio
 import urllib.request
@@ -126,3 +126,31 @@ async def test_verifies_the_server(tmp_path: Path) -> None:
             with pytest.raises(StoreUnavailable):
                 await doubting.probe()
             await doubting.aclose()
+
+
+async def test_parts_of_giants_wait_in_files(server: s3.S3Server, bucket_of: Callable[[s3.S3Server], str]) -> None:
+    store = S3Store("s3", s3.options(server, bucket_of(server)))
+    pieces = [bytes([number]) * MIB for number in range(40)]
+    async with store.writer(new_key(), 300 << 30) as writer:  # as if it went on to 300 GiB: parts of 31 MiB
+        for piece in pieces:
+            await writer.write(memoryview(piece))
+        location = await writer.commit()
+    assert await get(store, location) == b"".join(pieces)
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("virtual", "https://images.objects.example:8443/x?"), ("path", "https://objects.example:8443/images/x?")],
+)
+async def test_the_bucket_is_in_the_host_s_name_or_in_the_path(form: str, begins: str) -> None:
+    options = {
+        "s3_store_host": "https://objects.example:8443",
+        "s3_store_access_key": "key",
+        "s3_store_secret_key": "secret",
+        "s3_store_bucket": "images",
+        "s3_store_bucket_url_format": form,
+    }
+    store = S3Store("s3", options)
+    assert (await store.signed_url(Location("s3", store.uri_of("x")), 60)).startswith(begins)
+    await store.aclose()
