@@ -1,6 +1,7 @@
 """Files sent past the event loop, over real sockets."""
 
 import contextlib
+import hashlib
 import os
 import pickle
 import ssl
@@ -175,3 +176,12 @@ def test_under_tls_everything_goes_through_the_event_loop(folder: Path, certific
 def test_the_protocol_survives_the_way_to_a_worker() -> None:
     again = pickle.loads(pickle.dumps(protocol_class(ProtocolLimits(head_bytes=123))))
     assert again._limits == ProtocolLimits(head_bytes=123)
+
+
+def test_a_body_that_is_lent_is_let_go_of_when_send_returns(server: TinyServer) -> None:
+    expected = b"".join(bytes([number]) * (1 << 20) for number in range(4))
+    with server.connect(receive_bytes=4096) as connection:  # the server cannot send ahead
+        connection.sendall(b"GET /lent?4 HTTP/1.1\r\nHost: h\r\n\r\n")
+        status, _, body = read_answer(connection)
+    assert status == 200
+    assert hashlib.sha256(body).digest() == hashlib.sha256(expected).digest()

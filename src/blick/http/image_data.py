@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from blick.http.request import Request
 from blick.http.responses import no_content
@@ -125,7 +125,8 @@ class DataResponse(Response):
             if self._data.file is not None and zero_copy and self._wanted.length_bytes:
                 await self._send_file(send, self._data.file)
             else:
-                await self._send_pieces(send, self._pieces or self._data.pieces(self._wanted))
+                pieces = self._pieces or self._data.pieces(self._wanted)
+                await self._send_pieces(send, pieces, lends="blick.lent_body" in scope.get("extensions", {}))
         finally:
             self._data.close()
 
@@ -139,13 +140,18 @@ class DataResponse(Response):
             if rest is None:
                 raise StoreError(self._data.copy.store.name, str(error)) from error
             left = ByteRange(offset + error.sent_bytes, count - error.sent_bytes)
-            await self._send_pieces(send, rest.pieces(left))
+            await self._send_pieces(send, rest.pieces(left), lends=True)
 
-    async def _send_pieces(self, send: Send, pieces: AsyncGenerator[memoryview, None]) -> None:
+    async def _send_pieces(self, send: Send, pieces: AsyncGenerator[memoryview, None], *, lends: bool) -> None:
+        """`lends`: the server lets go of a body when `send` returns, so that pieces need not be copied."""
         async with aclosing(pieces):
             if self._first is not None:
-                await send({"type": "http.response.body", "body": bytes(self._first), "more_body": True})
+                await send(_body(self._first, lends))
             if self._wanted.length_bytes:
                 async for piece in pieces:
-                    await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
+                    await send(_body(piece, lends))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _body(piece: memoryview, lends: bool) -> Message:
+    return {"type": "http.response.body", "body": piece if lends else bytes(piece), "more_body": True}

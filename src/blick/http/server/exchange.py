@@ -113,7 +113,8 @@ class Exchange:
             self._offer_extensions(scope)
 
     def _offer_extensions(self, scope: Scope) -> None:
-        extensions: dict[str, Any] = {"http.response.zerocopysend": {}}
+        # A body may be a memoryview here: it is the application's again as soon as `send` returns.
+        extensions: dict[str, Any] = {"http.response.zerocopysend": {}, "blick.lent_body": {}}
         if self._request.body_bytes != 0:
             self._body = SocketBody(
                 self._line,
@@ -209,12 +210,13 @@ class Exchange:
                 return
         else:
             raise RuntimeError(f"{kind} is not known here.")
-        if not message.get("more_body", False):
+        more = message.get("more_body", False)
+        if self._line.write_paused and (more or isinstance(message.get("body"), memoryview)):
+            await self._line.flushed(self._surroundings.limits.stall_s)
+        if not more:
             if self._chunked and kind != "http.response.body":
                 self._line.write(LAST_CHUNK)
             self._finish()
-        elif self._line.write_paused:
-            await self._line.flushed(self._surroundings.limits.stall_s)
 
     def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if self._pending is not None or self._head:
@@ -262,18 +264,18 @@ class Exchange:
             self._left_bytes = -1  # until the connection closes
             self.keep_alive = False
 
-    def _send_bytes(self, body: bytes, more: bool) -> None:
+    def _send_bytes(self, body: bytes | memoryview, more: bool) -> None:
         if self._request.method == "HEAD":
             body = b""
         if self._chunked:
-            body = b"".join((b"%x\r\n" % len(body), body, b"\r\n")) if body else b""
-            body = body if more else body + LAST_CHUNK
+            chunk = b"".join((b"%x\r\n" % len(body), body, b"\r\n")) if body else b""
+            body = chunk if more else chunk + LAST_CHUNK
         elif self._left_bytes >= 0:
             self._left_bytes -= len(body)
             if self._left_bytes < 0:
                 raise RuntimeError("The response is longer than its content-length.")
         if self._pending is not None and len(body) <= JOIN_BYTES:
-            body, self._pending = self._pending + body, None
+            body, self._pending = b"".join((self._pending, body)), None
         self._send_head()
         if body:
             self._line.write(body)
