@@ -96,6 +96,14 @@ async def test_a_location_without_a_known_store_belongs_to_the_one_it_is_in(tmp_
     await stores.aclose()
 
 
+async def test_secrets_of_the_oldest_uris_are_left_out(tmp_path: Path) -> None:
+    """Whether or not there is a store that they belong to."""
+    stores = open_stores(_settings(_file("main", tmp_path)))
+    places = [place("s3://key:sec/ret@host/bucket/x", {"store": "gone"}), place("http://user:password@host/x")]
+    assert [found.uri for found in stores.ordered(places)] == ["s3://host/bucket/x", "http://user:password@host/x"]
+    await stores.aclose()
+
+
 @pytest.mark.parametrize(
     ("broken", "text"),
     [
