@@ -115,6 +115,7 @@ class Cluster:
             yield
         except (self._bindings.rados.Error, self._bindings.rbd.Error, CephError) as error:
             if number_of(error) in LOST:
+                _log.warning("store %s: the connection to the Ceph cluster is given up: %s", self._store, error)
                 self._forget(pool.connection)
             raise store_error(self._store, error) from error
 
@@ -190,7 +191,6 @@ class Cluster:
         with self._lock:
             if self._current is connection:
                 self._current = None
-                _log.info("store %s: the connection to the Ceph cluster is given up", self._store)
             connection.is_lost = True
             is_unused = connection.users == 0
         if is_unused:

@@ -77,6 +77,7 @@ class PartialImage:
                     raise DataExists(self._store)
             except (rbd.PermissionError, rbd.InvalidArgument, rbd.FunctionNotSupported):
                 # No right to clone from there, or a snapshot that is not protected, or features that clones lack.
+                self._may_be_there = False
                 return False
             rbd_images.make_independent(self._image, lambda: not self._writes.is_interrupted)
             self._room_bytes = self._size_bytes = int(self._image.size())
