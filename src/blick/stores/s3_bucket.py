@@ -11,7 +11,7 @@ from blick.model.blob import Location, StoredObject
 from blick.model.errors import RangeUnsupported, StoreDenied, StoreUnavailable
 from blick.stores.objects_backend import ObjectInfo, Place, is_key
 from blick.stores.objects_lines import Scope
-from blick.stores.s3_errors import NO_BUCKET, code_of
+from blick.stores.s3_errors import NO_BUCKET, NO_UPLOAD, code_of
 from blick.stores.s3_requests import S3Requests
 from blick.stores.s3_upload import S3Upload
 
@@ -131,7 +131,12 @@ class S3Bucket:
     def _pages_of_uploads(self, prefix: str) -> Iterator[list[dict[str, Any]]]:
         more: dict[str, str] = {}
         while True:
-            answer = self._requests.call("list_multipart_uploads", Bucket=self._bucket, Prefix=prefix, **more)
+            try:
+                answer = self._requests.call("list_multipart_uploads", Bucket=self._bucket, Prefix=prefix, **more)
+            except ClientError as error:
+                if code_of(error) == NO_UPLOAD:  # rclone's way of saying that there are none
+                    return
+                raise
             yield answer.get("Uploads", [])
             if not answer.get("IsTruncated"):
                 return
