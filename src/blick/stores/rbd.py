@@ -224,7 +224,8 @@ class _RbdWriter:
 
     async def write(self, buffer: memoryview) -> None:
         self._take()
-        await interruptible_hop(self._threads, self._partial.interrupt, self._partial.append, buffer)
+        if not self._partial.gather(buffer):
+            await interruptible_hop(self._threads, self._partial.interrupt, self._partial.append, buffer)
         self.usable = True
 
     async def commit(self) -> Location:
