@@ -6,7 +6,7 @@ import pytest
 
 from blick.model.errors import Forbidden, Invalid, LimitExceeded
 from blick.model.image_patch import LocationChange
-from blick.model.location import GivenLocation, LocationList, NewLocation, Validation, parse, scheme_of
+from blick.model.location import GivenLocation, LocationList, NewLocation, Validation, parse, scheme_of, without_secrets
 
 
 def place(url: str, **metadata: Any) -> dict[str, Any]:
@@ -90,3 +90,18 @@ def test_quota_and_doubles() -> None:
     with pytest.raises(Invalid):
         listed("a").changed(LocationChange("add", None, place("a")), -1)
     assert len(listed("a").changed(LocationChange("add", None, place("a", x="1")), 2).entries) == 2
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("rbd://fsid/pool/image/snap", "rbd://fsid/pool/image/snap"),
+        ("file:///srv/at@home/image?x", "file:///srv/at@home/image?x"),
+        ("s3://key:se/cr@et@host/bucket/image", "s3://***@host/bucket/image"),
+        ("swift+https://project%3Auser:key@auth/v3/c/image", "swift+https://***@auth/v3/c/image"),
+        ("https://host/image?signature=1", "https://host/image?***"),
+        ("undecrypted", "undecrypted"),
+    ],
+)
+def test_what_people_may_see_of_a_uri(uri: str, shown: str) -> None:
+    assert without_secrets(uri) == shown
