@@ -88,9 +88,11 @@ async def test_a_copy_of_another_size_never_continues(service: Service, tmp_path
 async def test_nothing_is_continued_that_is_not_proven_to_be_the_same(service: Service, tmp_path: Path) -> None:
     image_id = await with_copies(service, tmp_path, "first", "last")
     await service.services.database.write(
-        lambda connection: connection.execute(
-            images_table.update().where(images_table.c.id == image_id).values(os_hash_value=None)
-        ).rowcount
+        lambda connection: (
+            connection.execute(
+                images_table.update().where(images_table.c.id == image_id).values(os_hash_value=None)
+            ).rowcount
+        )
     )
     with pytest.raises(Exception, match="the line broke"):
         await read(service, image_id)

@@ -184,12 +184,12 @@ PARTS: dict[str, Part] = {
     ),
     "radosgw": Part("Ceph's S3 server (with ceph)", programs("radosgw", "radosgw-admin", "setpriv")),
     "moto": Part("moto's server, a lenient S3", every(programs("setpriv"), environment("moto"))),
-    "azurite": Part("Azurite, an Azure Blob Storage", every(programs("node", "setpriv"), lambda: npm_packages.missing("azurite"))),
+    "azurite": Part(
+        "Azurite, an Azure Blob Storage", every(programs("node", "setpriv"), lambda: npm_packages.missing("azurite"))
+    ),
     "upstream": Part("the reference service", every(programs("setpriv"), environment("upstream"))),
     "tempest": Part("Tempest, the field's own tests", environment("tempest")),
-    "nx27017": Part(
-        "a server that speaks MongoDB's protocol", every(programs("setpriv"), environment("nx27017"))
-    ),
+    "nx27017": Part("a server that speaks MongoDB's protocol", every(programs("setpriv"), environment("nx27017"))),
     "mariadb": Part("a MariaDB server", programs("mariadbd", "mariadb-install-db", "setpriv")),
     "postgresql": Part("a PostgreSQL server", every(programs("setpriv"), postgresql)),
     "vcsim": Part(

@@ -97,7 +97,7 @@ def unchanged(etag: str) -> dict[str, Any]:
     return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
-def code_of(error: Exception) -> str:
+def code_of(error: BaseException) -> str:
     """Azure's own name of the error; empty if it gave none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")

@@ -48,7 +48,9 @@ class AzureUpload:
         if self._etag is None or data.size_bytes == 0:
             return
         request = lambda: self._blob.stage_block(  # noqa: E731 - said where it is used
-            self._block_id(number), data.content(), length=data.size_bytes
+            self._block_id(number),
+            data.content(),  # type: ignore[arg-type]  # it takes whatever may be a request's body
+            length=data.size_bytes,
         )
         try:
             self._scope.run(self._requests.call, request, self._ended)

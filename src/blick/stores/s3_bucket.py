@@ -129,7 +129,7 @@ class S3Bucket:
                     self._requests.call_off(Place(self._bucket, key), upload["UploadId"])
 
     def _pages_of_uploads(self, prefix: str) -> Iterator[list[dict[str, Any]]]:
-        more: dict[str, str] = {}
+        more: dict[str, Any] = {}
         while True:
             try:
                 answer = self._requests.call("list_multipart_uploads", Bucket=self._bucket, Prefix=prefix, **more)
@@ -143,7 +143,7 @@ class S3Bucket:
             more = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     def _pages_of_objects(self) -> Iterator[list[StoredObject]]:
-        more: dict[str, str] = {}
+        more: dict[str, Any] = {}
         while True:
             # What has a slash in its name is no object of ours, and is left out by the server.
             answer = self._requests.call("list_objects_v2", Bucket=self._bucket, Delimiter="/", **more)
@@ -159,7 +159,9 @@ class S3Bucket:
     def _create_bucket(self, region: str) -> None:
         # Amazon refuses its first region as a constraint: it is where buckets are without one.
         constrained = region not in ("", "us-east-1")
-        parameters = {"CreateBucketConfiguration": {"LocationConstraint": region}} if constrained else {}
+        parameters: dict[str, Any] = (
+            {"CreateBucketConfiguration": {"LocationConstraint": region}} if constrained else {}
+        )
         try:
             self._requests.call("create_bucket", Bucket=self._bucket, **parameters)
         except (ClientError, BotoCoreError) as error:

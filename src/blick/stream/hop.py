@@ -49,9 +49,7 @@ async def interruptible_hop(
         raise
 
 
-async def hop_within(
-    limit_s: float, executor: Executor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
+async def hop_within(limit_s: float, executor: Executor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Like `hop`, for calls that may hang: waits no longer than `limit_s`, cancelled or not. Raises TimeoutError then.
 
     A call that is waited for no more may still run, in its thread, and what it uses stays in use: the caller has to

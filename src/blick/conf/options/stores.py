@@ -284,7 +284,9 @@ DRIVERS: Mapping[str, tuple[Option, ...]] = {
             "Grow the attached volume online instead of detach-extend-attach",
         ),
         Option("cinder_attachment_retry_attempts", "int", 5, "Attach retries", minimum=1),
-        Option("cinder_ceph_conf", "str", None, "ceph.conf of volumes on Ceph, reached through librbd, without os-brick"),
+        Option(
+            "cinder_ceph_conf", "str", None, "ceph.conf of volumes on Ceph, reached through librbd, without os-brick"
+        ),
         Option("cinder_root_helper", "str", "sudo", "What os-brick runs commands as root with; unused by root"),
     ),
     "vmware": (
