@@ -48,16 +48,7 @@ def _file(folder: Path) -> Iterator[Backend]:
 def _s3(folder: Path) -> Iterator[Backend]:
     """rclone's: moto and Swift are in Python, and would be what is measured."""
     with Rclone(folder) as server:
-        bucket = s3.new_bucket(server)
-        _list_uploads_from_now_on(server, bucket)
-        yield Backend("s3", s3.options(server, bucket))
-
-
-def _list_uploads_from_now_on(server: Rclone, bucket: str) -> None:
-    """rclone cannot list the unfinished uploads of a bucket that has none: it gets one that stays."""
-    client = s3.client(server)
-    client.create_multipart_upload(Bucket=bucket, Key="unfinished")
-    client.close()
+        yield Backend("s3", s3.options(server, s3.new_bucket(server)))
 
 
 @contextmanager
