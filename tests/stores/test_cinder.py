@@ -151,6 +151,7 @@ class TestVolumes:
         await store.delete(location)
         await other.aclose()
 
+    @pytest.mark.filterwarnings("ignore:Using fork")  # eventlet's, of the commands that os-brick runs
     @pytest.mark.skipif(os.geteuid() != 0, reason="os-brick asks as root who this host is")
     async def test_volumes_on_ceph_without_saying_so(
         self, options: dict[str, Any], ceph: Ceph, monkeypatch: pytest.MonkeyPatch

@@ -64,8 +64,15 @@ class RabbitMQ(LoopbackServer):
             "CONF_ENV_FILE": str(self.folder / "none"),
             "SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
         }
+        # Then the server takes its script's place, and ends with the tests if those are killed.
+        own_process = {"RUNNING_UNDER_SYSTEMD": "true"}
         erlang = {"ERL_EPMD_PORT": str(self._epmd_port), "ERL_EPMD_ADDRESS": HOST}
-        return {**super().environment(), **{f"RABBITMQ_{name}": value for name, value in own.items()}, **erlang}
+        return {
+            **super().environment(),
+            **{f"RABBITMQ_{name}": value for name, value in own.items()},
+            **erlang,
+            **own_process,
+        }
 
     def stop(self) -> None:
         super().stop()

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 15.0
-_CLEANING_S = 30.0
+_CLEANING_S = 60.0
 """How long somebody waits for a left-over to go who wants something else. What is there then is left over still."""
 
 

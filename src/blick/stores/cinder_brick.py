@@ -2,16 +2,20 @@
 
 import errno
 import fcntl
+import importlib
 import logging
 import os
 import shlex
 import socket
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from blick.model.errors import RangeInvalid, StartRefused, StoreDenied, StoreFull, StoreUnavailable
@@ -43,10 +47,9 @@ class BrickDevices:
     def connector(self) -> dict[str, Any]:
         """See Devices."""
         if self._identity is None:
-            module = load_os_brick(self._root_command)
-            with self._errors():
+            with self._errors() as connectors:
                 self._identity = dict(
-                    module.get_connector_properties(
+                    connectors.get_connector_properties(
                         self._options.root_helper,
                         _own_address(),
                         self._options.use_multipath,
@@ -66,8 +69,8 @@ class BrickDevices:
         if kind == "rbd":
             # os-brick's connector for it would write a ceph.conf of its own, and give a file-like object.
             return self._librbd().open(volume_id, info, room_bytes, writable=writable)
-        with self._errors():
-            brick = self.brick(kind, info)
+        with self._errors() as connectors:
+            brick = self.brick(kind, info, connectors)
             with self._turn(volume_id):
                 device = brick.connect_volume(info)
                 use = self._lock_file(volume_id, "use")
@@ -122,22 +125,24 @@ class BrickDevices:
     def _root_command(self) -> list[str]:
         return [] if os.geteuid() == 0 else shlex.split(self._options.root_helper)
 
-    def brick(self, kind: str, info: Info) -> Any:
+    def brick(self, kind: str, info: Info, connectors: Any) -> Any:
         """os-brick's connector for volumes of that kind."""
-        factory = self._factory or load_os_brick(self._root_command).InitiatorConnector.factory
+        factory = self._factory or connectors.InitiatorConnector.factory
         mount = {"nfs_mount_point_base": f"{self._options.mount_base}/nfs"} if kind == "nfs" else {}
         return factory(
             kind, self._options.root_helper, use_multipath=self._options.use_multipath, conn=dict(info), **mount
         )
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[Any]:
+        """Errors of os-brick, in the words of a store; gives its connectors."""
+        connectors = load_os_brick(self._root_command)
         from os_brick.exception import BrickException
         from oslo_concurrency.processutils import ProcessExecutionError
         from oslo_privsep.daemon import FailedToDropPrivileges
 
         try:
-            yield
+            yield connectors
         except FailedToDropPrivileges as error:
             raise StoreDenied(
                 self._store, "os-brick has no right to run commands as root (cinder_root_helper)"
@@ -229,18 +234,34 @@ class _LocalDevice:
 
 
 def load_os_brick(root_command: list[str]) -> Any:
-    """os-brick's connectors. It brings eventlet, which only warns of itself: nothing is patched here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from os_brick import privileged
-        from os_brick.initiator import connector
-        from oslo_privsep import priv_context
+    """os-brick's connectors, which run what they need as root by that command; empty: who we are may do it."""
+    if "eventlet" not in sys.modules:
+        # os-brick brings eventlet. That patches nothing, but loads a second `threading`, which takes the loading thread
+        # for its main one: nobody can join that any more. So it is one that nobody will.
+        loaded: Future[None] = Future()
+        Thread(target=_load, args=(loaded,), daemon=True).start()
+        loaded.result()
+    from os_brick import privileged
+    from os_brick.initiator import connector
+    from oslo_privsep import priv_context
+
     if root_command:
         priv_context.init(root_helper=root_command)
     else:
         for context in (privileged.default, privileged.brick_privsep_hide_output):
-            context.set_client_mode(False)  # whoever is root needs no helper
+            context.set_client_mode(False)
     return connector
+
+
+def _load(loaded: "Future[None]") -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # eventlet warns of itself
+            importlib.import_module("os_brick.initiator.connector")
+    except BaseException as error:  # not swallowed: it is raised where it is waited for
+        loaded.set_exception(error)
+    else:
+        loaded.set_result(None)
 
 
 def _own_address() -> str:

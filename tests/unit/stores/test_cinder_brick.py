@@ -95,6 +95,16 @@ def test_nothing_of_python_is_patched() -> None:
     assert not [name for name in ("os", "select", "socket", "thread", "time", "subprocess") if is_monkey_patched(name)]
 
 
+def test_the_thread_that_loads_it_can_end() -> None:
+    """In a process of its own: os-brick is loaded once only."""
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor; from blick.stores.cinder_brick import load_os_brick; "
+        "pool = ThreadPoolExecutor(1); pool.submit(load_os_brick, []).result(); pool.shutdown(); print('ended')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == "ended\n"
+
+
 def test_the_last_one_to_go_disconnects(
     devices: BrickDevices, options: CinderOptions, device: Path, connected: list[str]
 ) -> None:
@@ -178,5 +188,5 @@ def test_an_unknown_kind_of_volume(options: CinderOptions, device: Path) -> None
 def test_os_brick_makes_the_connector_for_nfs(options: CinderOptions, device: Path) -> None:
     """As far as one gets without NFS in the kernel: the export is mounted where the option says."""
     info = {"driver_volume_type": "nfs", "export": "host.invalid:/images", "name": "volume-x", "format": "raw"}
-    brick = BrickDevices("volumes", options).brick("nfs", info)
+    brick = BrickDevices("volumes", options).brick("nfs", info, cinder_brick.load_os_brick([]))
     assert brick.get_search_path() == "/mnt/volumes/nfs"
