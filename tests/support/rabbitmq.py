@@ -62,7 +62,7 @@ class RabbitMQ(LoopbackServer):
             "ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "CONFIG_FILE": str(self.folder / "rabbit"),
             "CONF_ENV_FILE": str(self.folder / "none"),
-            "SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
+            "SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false +S 1:1",
         }
         # Then the server takes its script's place, and ends with the tests if those are killed.
         own_process = {"RUNNING_UNDER_SYSTEMD": "true"}
