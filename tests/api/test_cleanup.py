@@ -15,8 +15,8 @@ from blick.db.uploads import Lease
 from blick.model.errors import CallerRefused, StoreDenied, StoreUnavailable
 from blick.ops import cleanup
 from blick.stores import registry
-from blick.stores.file import FileStore
-from blick.stores.file_partial import partial_name
+from blick.stores.file.partial import partial_name
+from blick.stores.file.store import FileStore
 from blick.stores.registry import Stores
 from tests.support.clinging_store import ENTRY_POINT, ClingingStore
 from tests.support.databases import on_every_engine

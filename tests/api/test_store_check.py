@@ -21,7 +21,7 @@ from blick.db.uploads import Lease
 from blick.model.errors import Invalid
 from blick.model.image import ImageLocation
 from blick.stores import registry
-from blick.stores.file_partial import partial_name
+from blick.stores.file.partial import partial_name
 from tests.support.breaking_store import ENTRY_POINT
 from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service

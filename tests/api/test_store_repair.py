@@ -15,7 +15,7 @@ from blick.db.store_ledger import MISSING, ORPHANED, REPAIRED, WRONG_DATA, WRONG
 from blick.db.tables import image_locations
 from blick.db.tables import images as images_table
 from blick.db.uploads import Lease
-from blick.stores.file_partial import partial_name
+from blick.stores.file.partial import partial_name
 from tests.support.databases import on_every_engine
 from tests.support.service import Service
 from tests.support.store_checks import checked, record_copy, record_location, with_second_store

@@ -14,7 +14,7 @@ import pytest
 
 from blick.model.errors import StoreDenied, StoreError, StoreFull
 from blick.stores.conformance import MIB, get, put
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 
 KEY = "11111111-2222-4333-8444-555555555555"
 

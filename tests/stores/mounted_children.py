@@ -19,7 +19,7 @@ from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.blob import Location
 from blick.model.errors import DataNotFound, StartRefused, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from blick.stores.conformance import MIB, get, listed, put
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 from blick.stores.limit import limited
 from blick.stores.registry import open_stores
 from tests.stores.children import KEY

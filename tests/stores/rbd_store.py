@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blick.stores.conformance import MIB
-from blick.stores.rbd import RbdStore
+from blick.stores.rbd.store import RbdStore
 from tests.support.ceph import USER, Ceph
 
 

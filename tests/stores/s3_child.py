@@ -5,7 +5,7 @@ import asyncio
 import sys
 
 from blick.stores.conformance import MIB
-from blick.stores.s3 import S3Store
+from blick.stores.s3.store import S3Store
 
 
 async def write_without_end(key: str, store: S3Store) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import sys
 
 from blick.stores.conformance import MIB
-from blick.stores.swift import SwiftStore
+from blick.stores.swift.store import SwiftStore
 
 
 async def main(options: str, key: str, size: str) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 
 from blick.model.blob import StoredObject
-from blick.stores.swift import SwiftStore
+from blick.stores.swift.store import SwiftStore
 from tests.support.swift import Swift
 
 

@@ -12,7 +12,7 @@ from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, gener
 
 from blick.model.blob import Location
 from blick.model.errors import DataExists, StartRefused, StoreDenied, StoreUnavailable
-from blick.stores.azure import AzureStore
+from blick.stores.azure.store import AzureStore
 from blick.stores.base import Store
 from blick.stores.conformance import DATA, MIB, StoreConformance, get, listed, new_key, put, require_missing
 from tests.support.azurite import Azurite

@@ -25,7 +25,7 @@ from blick.model.errors import (
 )
 from blick.model.service_catalog import ServiceCatalog
 from blick.stores.base import ActsForCaller
-from blick.stores.cinder import CinderStore
+from blick.stores.cinder.store import CinderStore
 from blick.stores.conformance import MIB, StoreConformance, get, listed, new_key, put
 from tests.support.ceph import Ceph
 from tests.support.cinder import Cinder

@@ -7,7 +7,7 @@ import pytest
 
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 from blick.stores.limit import limited
 from blick.stores.memory import MemoryStore
 

@@ -26,7 +26,7 @@ from blick.model.errors import (
     StoreUnavailable,
 )
 from blick.stores.conformance import MIB, get, listed, new_key, put
-from blick.stores.file import READ_BYTES, FileStore
+from blick.stores.file.store import READ_BYTES, FileStore
 from blick.stores.limit import limited
 from blick.stores.memory import MemoryStore
 from tests.stores.children import KEY

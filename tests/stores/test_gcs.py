@@ -11,7 +11,7 @@ import pytest
 from blick.model.errors import StartRefused, StoreDenied, StoreUnavailable
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance, get, new_key, put
-from blick.stores.gcs import GcsStore
+from blick.stores.gcs.store import GcsStore
 from tests.support import s3
 from tests.support.google_storage import GoogleStorage
 from tests.support.moto import Moto

@@ -22,9 +22,9 @@ from blick.model.errors import (
     StoreUnavailable,
 )
 from blick.stores.conformance import MIB, get, new_key, put, require_missing
-from blick.stores.rbd import RbdStore
-from blick.stores.rbd_reader import PIECE_BYTES
-from blick.stores.rbd_uri import RbdPlace, place_of
+from blick.stores.rbd.reader import PIECE_BYTES
+from blick.stores.rbd.store import RbdStore
+from blick.stores.rbd.uri import RbdPlace, place_of
 from tests.stores.rbd_store import kill_a_writer, names_in, open_store
 from tests.support.ceph import Ceph, CommandFailedError
 

@@ -12,8 +12,8 @@ import pytest
 from blick.model.blob import Location
 from blick.model.errors import StoreError, StoreFull, StoreUnavailable
 from blick.stores.conformance import MIB, get, new_key, put, require_missing
-from blick.stores.rbd import RbdStore
-from blick.stores.rbd_reader import PIECE_BYTES
+from blick.stores.rbd.reader import PIECE_BYTES
+from blick.stores.rbd.store import RbdStore
 from tests.stores.rbd_store import names_in, open_store
 from tests.support.ceph import Ceph
 from tests.support.daemon import Daemon

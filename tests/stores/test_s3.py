@@ -12,7 +12,7 @@ from blick.model.blob import ByteRange, Location
 from blick.model.errors import DataNotFound, StoreDenied, StoreUnavailable
 from blick.stores.base import Store
 from blick.stores.conformance import DATA, MIB, StoreConformance, get, new_key, put
-from blick.stores.s3 import S3Store
+from blick.stores.s3.store import S3Store
 from tests.support import s3
 from tests.support.certificates import make_certificate
 from tests.support.moto import Moto

@@ -22,7 +22,7 @@ from blick.model.errors import (
     StoreUnavailable,
 )
 from blick.stores.conformance import DATA, MIB, get, listed, new_key, put, require_missing
-from blick.stores.s3 import S3Store
+from blick.stores.s3.store import S3Store
 from tests.support import s3
 from tests.support.breaking_line import BreakingLine, breaking_line
 from tests.support.moto import Moto

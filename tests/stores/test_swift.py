@@ -8,7 +8,7 @@ import pytest
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance
 from blick.stores.limit import limited
-from blick.stores.swift import SwiftStore
+from blick.stores.swift.store import SwiftStore
 from tests.stores.swift_fixtures import SMALL_SEGMENTS, options_for
 from tests.support.swift import Swift
 

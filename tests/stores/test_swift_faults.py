@@ -21,7 +21,7 @@ from blick.model.errors import (
 )
 from blick.stores.base import Writer
 from blick.stores.conformance import DATA, MIB, get, new_key, put, require_missing
-from blick.stores.swift import SwiftStore
+from blick.stores.swift.store import SwiftStore
 from tests.stores.swift_fixtures import SMALL_SEGMENTS, Behind, everything, opened, options_for
 from tests.support.breaking_line import BreakingLine, breaking_line
 from tests.support.server import free_port

@@ -9,10 +9,10 @@ import pytest
 from blick.model.blob import ByteRange
 from blick.model.errors import DataExists, StartRefused, StoreUnavailable
 from blick.stores.conformance import DATA, MIB, get, new_key, put
-from blick.stores.swift import SwiftStore
-from blick.stores.swift_names import container_of, parse_name
-from blick.stores.swift_options import Account
-from blick.stores.swift_uri import Place, of_account, of_storage_url, parse
+from blick.stores.swift.names import container_of, parse_name
+from blick.stores.swift.options import Account
+from blick.stores.swift.store import SwiftStore
+from blick.stores.swift.uri import Place, of_account, of_storage_url, parse
 from tests.stores.swift_fixtures import SMALL_SEGMENTS, Behind, everything, opened, options_for
 from tests.support.swift import Swift
 

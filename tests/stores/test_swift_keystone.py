@@ -13,7 +13,7 @@ from blick.model.blob import Location, ReadAccess
 from blick.model.errors import CallerRefused, DataNotFound, StoreDenied
 from blick.stores.base import Store
 from blick.stores.conformance import DATA, MIB, StoreConformance, get, new_key, put, require_missing
-from blick.stores.swift import SwiftStore
+from blick.stores.swift.store import SwiftStore
 from tests.stores.swift_cloud import Cloud
 from tests.stores.swift_fixtures import opened
 from tests.support.keystone import Keystone

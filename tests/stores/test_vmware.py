@@ -21,9 +21,9 @@ from blick.model.errors import (
 from blick.stores.base import Store
 from blick.stores.conformance import MIB, StoreConformance, get, listed, new_key, put
 from blick.stores.limit import limited
-from blick.stores.vmware import VmwareStore
-from blick.stores.vmware_files import Files
-from blick.stores.vmware_options import read_options
+from blick.stores.vmware.files import Files
+from blick.stores.vmware.options import read_options
+from blick.stores.vmware.store import VmwareStore
 from tests.support.config_file import configured_server
 from tests.support.confined import with_small_disk_at
 from tests.support.images_api import ImagesApi

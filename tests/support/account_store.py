@@ -6,7 +6,7 @@ from typing import Any
 from blick.model.blob import Location, ReadAccess
 from blick.model.context import RequestContext
 from blick.model.errors import StoreUnavailable
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 
 ENTRY_POINT = EntryPoint("accounts", "tests.support.account_store:AccountStore", "blick.stores")
 

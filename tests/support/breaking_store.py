@@ -8,7 +8,7 @@ from typing import Any
 from blick.model.blob import ByteRange, Location
 from blick.model.errors import StoreUnavailable
 from blick.stores.base import Writer
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 
 ENTRY_POINT = EntryPoint("breaking", "tests.support.breaking_store:BreakingStore", "blick.stores")
 

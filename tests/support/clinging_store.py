@@ -6,7 +6,7 @@ from typing import Any
 
 from blick.model.blob import Location
 from blick.model.errors import DataInUse
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 
 ENTRY_POINT = EntryPoint("clinging", "tests.support.clinging_store:ClingingStore", "blick.stores")
 

@@ -16,7 +16,7 @@ from blick.conf.settings import StoreSettings, StoresSettings
 from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreError, StoreUnavailable
 from blick.model.image import ImageLocation
 from blick.stores.base import CanProbe, OwnsUri, Store
-from blick.stores.s3_uri import without_credentials
+from blick.stores.s3.uri import without_credentials
 from blick.stream.hop import hop
 
 _log = logging.getLogger(__name__)

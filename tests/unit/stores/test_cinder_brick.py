@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from blick.model.errors import RangeInvalid, StoreFull, StoreUnavailable
-from blick.stores import cinder_brick
-from blick.stores.cinder_brick import BrickDevices
-from blick.stores.cinder_options import CinderOptions, read_options
+from blick.stores.cinder import brick as cinder_brick
+from blick.stores.cinder.brick import BrickDevices
+from blick.stores.cinder.options import CinderOptions, read_options
 
 VOLUME = "0a1b2c3d-1111-4222-8333-444455556666"
 ISCSI = {"driver_volume_type": "iscsi", "target_iqn": "iqn.2010-10.org.openstack:x", "encrypted": False}
@@ -98,7 +98,7 @@ def test_nothing_of_python_is_patched() -> None:
 def test_the_thread_that_loads_it_can_end() -> None:
     """In a process of its own: os-brick is loaded once only."""
     program = (
-        "from concurrent.futures import ThreadPoolExecutor; from blick.stores.cinder_brick import load_os_brick; "
+        "from concurrent.futures import ThreadPoolExecutor; from blick.stores.cinder.brick import load_os_brick; "
         "pool = ThreadPoolExecutor(1); pool.submit(load_os_brick, []).result(); pool.shutdown(); print('ended')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)

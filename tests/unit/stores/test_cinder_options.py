@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blick.model.errors import StartRefused
-from blick.stores.cinder_options import GIB, read_options, size_gib, volume_of
+from blick.stores.cinder.options import GIB, read_options, size_gib, volume_of
 
 VOLUME = "0a1b2c3d-1111-4222-8333-444455556666"
 PASSWORD: dict[str, Any] = {

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from blick.model.errors import StoreUnavailable
-from blick.stores.file_calls import CallLimits, Calls, Lane
+from blick.stores.file.calls import CallLimits, Calls, Lane
 from tests.support.waiting import eventually_here
 
 LIMIT_S = 0.05

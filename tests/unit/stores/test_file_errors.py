@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from blick.model.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
-from blick.stores.file_errors import as_store_errors, store_error
+from blick.stores.file.errors import as_store_errors, store_error
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blick.model.errors import StartRefused
-from blick.stores.file_setup import DEFAULT_DATADIR, DataDirectory, Mount, read_options
+from blick.stores.file.setup import DEFAULT_DATADIR, DataDirectory, Mount, read_options
 
 
 def test_without_options_there_is_the_default_directory() -> None:

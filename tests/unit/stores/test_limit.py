@@ -9,7 +9,7 @@ import pytest
 from blick.model.context import RequestContext
 from blick.stores.base import ABILITIES, ActsForCaller, CanCopy, CanProbe, HasLocalPath, Store
 from blick.stores.conformance import get, listed, put
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 from blick.stores.limit import limited
 from blick.stores.memory import MemoryStore
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blick.stores.objects_parts import (
+from blick.stores.objects.parts import (
     LEAST_PART_BYTES,
     MEMORY_BYTES,
     MIB,

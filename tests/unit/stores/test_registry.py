@@ -14,7 +14,7 @@ from blick.model.errors import DataNotFound, Invalid, StartRefused, StoreUnavail
 from blick.model.image import ImageLocation
 from blick.stores import registry
 from blick.stores.conformance import get, put
-from blick.stores.file import FileStore
+from blick.stores.file.store import FileStore
 from blick.stores.memory import MemoryStore
 from blick.stores.registry import Stores, open_stores
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from blick.model.errors import StartRefused
-from blick.stores.objects_backend import Place
-from blick.stores.s3_options import place_of, read_options, region_of, uri_of
-from blick.stores.s3_uri import without_credentials
+from blick.stores.objects.backend import Place
+from blick.stores.s3.options import place_of, read_options, region_of, uri_of
+from blick.stores.s3.uri import without_credentials
 
 GIVEN: Mapping[str, Any] = {
     "s3_store_host": "https://objects.example:8443",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from blick.model.errors import StartRefused
-from blick.stores.vmware_options import Datastore, read_options
+from blick.stores.vmware.options import Datastore, read_options
 
 OPTIONS: dict[str, Any] = {
     "vmware_server_host": "vcenter.example.com",
