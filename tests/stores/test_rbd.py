@@ -240,6 +240,41 @@ async def test_an_image_with_snapshots_of_others_goes_into_the_trash(store: RbdS
         await store.delete(location)
 
 
+async def test_what_an_upload_left_in_the_trash_goes_with_its_object(store: RbdStore, ceph: Ceph) -> None:
+    """A copy that broke off there is a clone still, and would keep its original from going."""
+    key = new_key()
+    missing = Location("rbd", f"rbd://{ceph.fsid}/images/{key}/snap")
+    original = await put(store, new_key(), DATA)
+    place = place_of(original.uri)
+    assert place is not None
+    ceph.rbd("clone", "--rbd-default-clone-format", "1", f"images/{place.image}@snap", f"images/{key}")
+    ceph.rbd("trash", "mv", f"images/{key}")
+    with pytest.raises(DataInUse):
+        await store.delete(original)
+    with pytest.raises(DataNotFound):
+        await store.delete(missing)
+    await store.delete(original)
+    assert {f"{key}*", place.image}.isdisjoint(names_in(ceph))
+
+
+async def test_what_a_writer_elsewhere_holds_is_not_taken_for_gone(
+    store: RbdStore, ceph: Ceph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blick.stores.rbd.store._FORGOTTEN_AFTER_S", 0.0)
+    key, other = new_key(), open_store(ceph.conf_path)
+    missing = Location("rbd", f"rbd://{ceph.fsid}/images/{key}/snap")
+    async with other.writer(key, None) as writer:
+        await writer.write(memoryview(DATA))
+        with pytest.raises(StoreUnavailable, match="open somewhere"):
+            await store.discard(key)
+        assert names_in(ceph).count(f"{key}*") == 1
+        with pytest.raises(DataInUse):
+            await store.delete(missing)
+    await store.discard(key)
+    assert {key, f"{key}*"}.isdisjoint(names_in(ceph))
+    await other.aclose()
+
+
 async def test_an_image_that_is_open_somewhere_is_in_use_and_stays_whole(store: RbdStore, ceph: Ceph) -> None:
     key = new_key()
     location = await put(store, key, DATA)

@@ -12,15 +12,15 @@ MIB = 1 << 20
 MOST_PARTS = 10_000
 LEAST_PART_BYTES = 5 * MIB  # S3's, for all parts but the last
 MOST_OBJECT_BYTES = 5 << 40
-MEMORY_BYTES = 24 * MIB
-"""For the parts of one upload. The buffers that the bytes come in take 8 MiB more, and that is all it may have."""
+MEMORY_BYTES = 20 * MIB
+"""For the parts of one upload. The buffers that the bytes come in take 8 MiB more; with what the libraries need it stays below 32."""
 _USUAL_PART_BYTES = MEMORY_BYTES // 4  # one being filled and three under way
 # Sizes of parts from that number on, for an upload that does not tell its size: 10,000 of them hold 5 TiB, and the
-# first 55 GiB of it need no file.
+# first 50 GiB of it need no file.
 _GROWTH: Sequence[tuple[int, int]] = (
     (7501, 1856 * MIB),
     (5001, 256 * MIB),
-    (4001, 24 * MIB),
+    (3801, 20 * MIB),
     (3001, 12 * MIB),
     (2001, 8 * MIB),
 )

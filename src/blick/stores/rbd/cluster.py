@@ -14,14 +14,10 @@ from typing import Any
 from blick.model.errors import StoreError, StoreUnavailable
 from blick.stores.ceph_bindings import CephBindings
 from blick.stores.rbd.errors import LOST, CephError, as_store_errors, number_of, store_error
-from blick.stores.rbd.options import RbdOptions
+from blick.stores.rbd.options import CONNECT_TIMEOUT_S, OPERATION_TIMEOUT_S, RbdOptions
 
 _log = logging.getLogger(__name__)
 
-# Ceph's own defaults are to wait for ever, and 300 s for a connection. An osd that dies is missed after 20 s and its
-# placement groups are served by others some seconds later: that a request has to survive.
-OPERATION_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = 30
 _TIMEOUTS = {
     "rados_osd_op_timeout": (0, OPERATION_TIMEOUT_S),
     "rados_mon_op_timeout": (0, OPERATION_TIMEOUT_S),

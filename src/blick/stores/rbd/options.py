@@ -8,6 +8,11 @@ from typing import Any
 from blick.model.errors import StartRefused
 
 MIB = 1 << 20
+# Ceph's own defaults are to wait for ever, and 300 s for a connection. An osd that dies is missed after 20 s and its
+# placement groups are served by others some seconds later: that a request has to survive.
+OPERATION_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 30
+_GRACE_S = 15
 _SMALLEST_OBJECT_MIB, _LARGEST_OBJECT_MIB = 1, 32
 """RBD's own ceiling is 2**25 bytes."""
 
@@ -28,6 +33,13 @@ class RbdOptions:
     def order(self) -> int:
         """The size of a RADOS object, as RBD wants it: the exponent of 2."""
         return self.object_bytes.bit_length() - 1
+
+    @property
+    def closing_limit_s(self) -> float | None:
+        """How long an upload's end may take: as long as one of its operations, and some; None: for ever."""
+        if self.timeout_s == 0:
+            return None
+        return (self.timeout_s or OPERATION_TIMEOUT_S) + _GRACE_S
 
 
 def read_options(store: str, options: Mapping[str, Any]) -> RbdOptions:

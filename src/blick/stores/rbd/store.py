@@ -4,7 +4,6 @@ A URI is `rbd://<fsid>/<pool>/<image id>/snap`; Nova and Cinder parse it and clo
 """
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -17,6 +16,7 @@ from blick.model.errors import DataInUse, DataNotFound, Invalid, StoreUnavailabl
 from blick.stores.base import Store, Writer
 from blick.stores.ceph_bindings import load_bindings
 from blick.stores.rbd import images as rbd_images
+from blick.stores.rbd.closing import closed
 from blick.stores.rbd.cluster import Cluster
 from blick.stores.rbd.listing import Listing
 from blick.stores.rbd.options import read_options
@@ -24,8 +24,6 @@ from blick.stores.rbd.partial import PartialImage
 from blick.stores.rbd.reader import OpenedImage
 from blick.stores.rbd.uri import SNAPSHOT, RbdPlace, place_of
 from blick.stream.hop import hop, interruptible_hop
-
-_log = logging.getLogger(__name__)
 
 # Each transfer holds one while it waits for Ceph; librados works in threads of its own besides.
 _THREADS = 16
@@ -81,10 +79,7 @@ class RbdStore:
             yield writer
         finally:
             writer.usable = False
-            try:
-                await hop(self._threads, partial.close, keep=writer.committed)
-            finally:
-                self._writing.discard(partial)
+            await self._let_go(partial, keep=writer.committed)
 
     async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
         """See Store.read."""
@@ -101,21 +96,22 @@ class RbdStore:
         return await hop(self._threads, self._size_bytes, self._place(location))
 
     async def delete(self, location: Location) -> None:
-        """See Store.delete. What has clones of RBD's newer kind goes into RBD's trash."""
+        """See Store.delete. What has clones of RBD's newer kind goes into RBD's trash; what is in there of an upload
+        of that name, and is nobody's, goes as well."""
         if not await hop(self._threads, self._delete, self._place(location)):
             raise DataNotFound(self._name)
 
     async def discard(self, key: str) -> None:
         """See Store.discard. Raises Invalid for a key that is not a plain name.
 
-        The image of a writer who is still at work lies in RBD's trash afterwards, until he closes it.
+        The image of a writer who is still at work goes into RBD's trash, so that he cannot finish it. Where he is in
+        this process he removes it himself; raises StoreUnavailable if he is elsewhere and holds it for too long.
         """
         _require_plain(key)
         give_up_at_s = time.monotonic() + _FORGOTTEN_AFTER_S
         while not await hop(self._threads, self._discard, key) <= self._own_ids:
             if time.monotonic() >= give_up_at_s:
-                _log.warning("store %s: what was left of object %s is in the trash, open somewhere", self._name, key)
-                return
+                raise StoreUnavailable(self._name, f"what was left of object {key} is in the trash, open somewhere")
             await asyncio.sleep(_TRY_AGAIN_AFTER_S)
 
     async def objects(self) -> AsyncGenerator[StoredObject, None]:
@@ -139,10 +135,7 @@ class RbdStore:
                 copied = await hop(self._threads, self._publish, partial)
             return copied
         finally:
-            try:
-                await hop(self._threads, partial.close, keep=copied is not None)
-            finally:
-                self._writing.discard(partial)
+            await self._let_go(partial, keep=copied is not None)
 
     async def require_unused(self, location: Location) -> None:
         """See TellsUse."""
@@ -172,6 +165,15 @@ class RbdStore:
             raise DataNotFound(self._name, "the location is not one of an RBD image")
         return place
 
+    async def _let_go(self, partial: PartialImage, *, keep: bool) -> None:
+        def close() -> None:
+            try:
+                partial.close(keep=keep)
+            finally:
+                self._writing.discard(partial)
+
+        await closed(self._name, close, self._options.closing_limit_s)
+
     def _probe(self) -> None:
         with self._cluster.pool() as pool, self._cluster.watched(pool), suppress(self._bindings.rados.ObjectNotFound):
             pool.io.stat("rbd_directory")
@@ -190,7 +192,11 @@ class RbdStore:
 
     def _delete(self, place: RbdPlace) -> bool:
         with self._cluster.pool(place.pool) as pool, self._cluster.watched(pool):
-            return rbd_images.remove(pool, place.image)
+            removed = rbd_images.remove(pool, place.image)
+            # What a writer of it left there may be a clone, which keeps the original from going.
+            if rbd_images.purge(pool, place.image) - self._own_ids:
+                raise DataInUse(self._name)
+            return removed
 
     def _discard(self, key: str) -> set[str]:
         try:
