@@ -124,7 +124,8 @@ class Connection:
         self._socket.settimeout(_CONTINUE_TIMEOUT_S)
         try:
             # Not buffered: what comes after this head belongs to the real answer.
-            head = _read_head(self._socket.makefile("rb", buffering=0))
+            with self._socket.makefile("rb", buffering=0) as stream:
+                head = _read_head(stream)
         except TimeoutError:
             head = None
         finally:
