@@ -27,10 +27,14 @@ run: $(READY) ## Start Blick here: own users, SQLite, images in ./blick-data
 
 .PHONY: test
 test: $(READY) ## Run all tests (make deps first, to have every real part)
-	$(PYTEST)
+	$(PYTEST) -m "not alone"
+	$(BIN)/python -m pytest $(if $(REQUIRE),--require $(REQUIRE)) -m alone
 
 # Generated and extreme requests: they find what nobody thought of, and take as long as all the others.
 SLOW := $(addprefix --ignore=tests/api/,test_fuzz.py test_fuzz_identity.py test_extremes.py)
+
+# The stores that need no server; the others' tests are make test's.
+QUICK_STORES := $(addprefix tests/stores/,test_conformance.py test_file.py test_http.py)
 
 .PHONY: check
 check: $(READY) ## Format, lint, types, imports and the fast tests, in a minute and a half
@@ -38,7 +42,7 @@ check: $(READY) ## Format, lint, types, imports and the fast tests, in a minute 
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q -n 2 -m "not database_server" $(SLOW) tests/unit tests/db tests/stores tests/api
+	$(BIN)/python -m pytest -q -n 2 -m "not database_server" $(SLOW) tests/unit tests/db $(QUICK_STORES) tests/api
 
 .PHONY: databases
 databases: $(READY) ## Run the tests that work on MariaDB and PostgreSQL (make check leaves them out)

@@ -18,7 +18,7 @@ from tests.stores.rbd_store import names_in, open_store
 from tests.support.ceph import Ceph
 from tests.support.daemon import Daemon
 
-pytestmark = pytest.mark.needs("ceph", "rbd")
+pytestmark = [pytest.mark.needs("ceph", "rbd"), pytest.mark.alone]
 
 TIMEOUT_S = 5
 PATIENCE_S = 120
