@@ -13,7 +13,7 @@ MOST_PARTS = 10_000
 LEAST_PART_BYTES = 5 * MIB  # S3's, for all parts but the last
 MOST_OBJECT_BYTES = 5 << 40
 MEMORY_BYTES = 20 * MIB
-"""For the parts of one upload. The buffers that bytes come in take 8 MiB more; with what libraries need it is below 32."""
+"""For the parts of one upload. The buffers that bytes come in take 8 MiB more; in all it is below 32."""
 _USUAL_PART_BYTES = MEMORY_BYTES // 4  # one being filled and three under way
 # Sizes of parts from that number on, for an upload that does not tell its size: 10,000 of them hold 5 TiB, and the
 # first 50 GiB of it need no file.
