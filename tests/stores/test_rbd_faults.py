@@ -73,6 +73,18 @@ def paused(daemon: Daemon) -> Iterator[None]:
         daemon.go_on()
 
 
+@contextmanager
+def hanging_osd(cluster: Ceph) -> Iterator[None]:
+    """The osd hangs in the body, and is started anew after it: one that hung for longer than its lease on reading may
+    keep delaying operations on what was under way then."""
+    cluster.osd.pause()
+    try:
+        yield
+    finally:
+        cluster.osd.kill()
+        cluster.restart_osd()
+
+
 async def begin_upload(store: RbdStore, key: str) -> asyncio.Task[None]:
     """An upload without end that is under way."""
     under_way = asyncio.Event()
@@ -111,7 +123,7 @@ async def test_a_cluster_that_is_down_at_start_comes_back_by_itself(tmp_path: Pa
 async def test_an_osd_that_hangs_in_an_upload(store: RbdStore, patient: RbdStore, cluster: Ceph) -> None:
     key = new_key()
     uploading = await begin_upload(store, key)
-    with paused(cluster.osd):
+    with hanging_osd(cluster):
         await require_unavailable(uploading)
     await require_works(patient, cluster, key)
 
@@ -129,7 +141,7 @@ async def test_an_osd_that_hangs_in_a_commit(store: RbdStore, patient: RbdStore,
     key = new_key()
     async with store.writer(key, None) as writer:
         await writer.write(memoryview(PIECES[0]))
-        with paused(cluster.osd):
+        with hanging_osd(cluster):
             await require_unavailable(writer.commit())
     await require_works(patient, cluster, key)
 
@@ -140,7 +152,7 @@ async def test_an_osd_that_hangs_in_a_download(store: RbdStore, patient: RbdStor
         assert await anext(pieces) == b"".join(PIECES)[:PIECE_BYTES]
         with paused(cluster.osd):
             await require_unavailable(read_on(pieces))
-    with paused(cluster.osd):
+    with hanging_osd(cluster):
         await require_unavailable(store.size_bytes(location))
         await require_unavailable(store.delete(location))
     assert await get(store, location) == b"".join(PIECES)
@@ -166,7 +178,7 @@ async def test_a_download_goes_on_when_the_osd_is_back_in_time(patient: RbdStore
 async def test_a_cancelled_upload_to_an_osd_that_hangs_ends(store: RbdStore, patient: RbdStore, cluster: Ceph) -> None:
     key = new_key()
     uploading = await begin_upload(store, key)
-    with paused(cluster.osd):
+    with hanging_osd(cluster):
         uploading.cancel()
         _, unfinished = await asyncio.wait([uploading], timeout=PATIENCE_S)
         assert not unfinished
