@@ -79,9 +79,10 @@ def test_refuses_to_start_with(option: str, value: object) -> None:
 
 def test_names_the_packages_that_are_missing() -> None:
     program = (
-        "from blick.stores import ceph_bindings, rbd\n"
+        "from blick.stores import ceph_bindings\n"
+        "from blick.stores.rbd.store import RbdStore\n"
         "ceph_bindings.DISTRIBUTION_FOLDERS = ()\n"
-        "rbd.RbdStore('images', {})\n"
+        "RbdStore('images', {})\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "StartRefused: Store images: " in done.stderr
