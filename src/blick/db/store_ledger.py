@@ -1,6 +1,6 @@
 """What a check of stores notes while it compares: in a temporary SQLite file, so that memory does not grow with stores.
 
-A million objects take about 200 MB of disk. Everything here blocks.
+A million objects take about 280 MB of disk. Everything here blocks.
 """
 
 import json

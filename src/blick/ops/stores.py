@@ -46,8 +46,7 @@ async def list_stores_in_detail(services: Services, context: RequestContext) -> 
     """Every configured store, with what its driver tells of it, for those who may know where things lie.
 
     One that is not open, or does not answer, has the properties `status` and `reason` instead; one that can only be
-    read at present has them besides. Raises Forbidden,
-    NotFound.
+    read at present has them besides. Raises Forbidden, NotFound.
     """
     await services.policy.require("stores_info_detail", context, {})
     configured = _configured(services)
