@@ -29,6 +29,7 @@ from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
 from blick.stores.registry import open_stores
+from blick.stores.staging import Staging, staging_settings
 from blick.stream.hop import hop, to_the_end
 from blick.stream.threads import TransferThreads
 
@@ -55,6 +56,7 @@ class Running:
 
 
 async def _close(services: Services) -> None:
+    await services.staging.aclose()
     await services.stores.aclose()
     if services.limits is not None:
         services.limits.close()
@@ -134,10 +136,12 @@ async def services_of(settings: Settings) -> AsyncIterator[Services]:
 
 def _services(settings: Settings, database: Database, before: Services | None = None) -> Services:
     policy = Enforcer(settings.policy)
+    stores = open_stores(settings.stores)
     return Services(
         settings=settings,
         database=database,
-        stores=open_stores(settings.stores),
+        stores=stores,
+        staging=Staging(staging_settings(settings.imports), stores),
         policy=policy,
         protections=_protections(settings, policy),
         image_schema=_image_schema(settings),
@@ -145,6 +149,7 @@ def _services(settings: Settings, database: Database, before: Services | None = 
         holder=this_process(),
         running_uploads=set() if before is None else before.running_uploads,
         running_jobs=set() if before is None else before.running_jobs,
+        job_secrets={} if before is None else before.job_secrets,
         limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
 

@@ -155,6 +155,7 @@ def job_worker(services: Services) -> Worker:
         now_ms=services.now_ms,
         new_token=services.new_token,
         held=services.running_jobs,
+        node=services.settings.imports.node_url,
     )
     handlers: dict[str, Handler] = {LOCATION_IMPORT: partial(location_import.run, services)}
     return Worker(queue, handlers, services.settings.imports.max_workers, services.jobs_wanted)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, update
 
 from blick.db import images, import_lock, jobs, outbox, store_check, store_repair, uploads
 from blick.db.engine import Database
+from blick.db.jobs import NewJob
 from blick.db.store_check import RecordedCopy, Standing
 from blick.db.tables import image_locations
 from blick.db.tables import images as images_table
@@ -128,7 +129,7 @@ class TestClaimingAnOrphan:
         if why == "removal already":
             database.write_now(outbox.add, ID, [ImageLocation("x://1", {"store": "fast"})], 0)
         if why == "a job":
-            database.write_now(jobs.add, OTHER, "kind", {"image_id": ID}, 0)
+            database.write_now(jobs.add, NewJob(OTHER, "kind", {}, image_id=ID), 0)
         with pytest.raises(Conflict, match=why):
             claim_orphan(database)
         assert database.read_now(uploads.all_leases) == []

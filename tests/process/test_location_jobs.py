@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.config_file import configured_server
 from tests.support.images_api import ImagesApi
-from tests.support.remains import deletes, rows
+from tests.support.remains import deletes, open_jobs
 from tests.support.server import BlickServer
 from tests.support.waiting import eventually
 from tests.support.web_server import WebServer, web_server
@@ -92,7 +92,7 @@ def test_kill_everything_while_hashing(server: BlickServer, web: WebServer, vali
     server.start()
     with log_in(server) as api:
         assert_verified(api, image_id)
-    assert rows(server.data_dir, "blick_jobs") == 0
+    assert open_jobs(server.data_dir) == 0
 
 
 def test_kill_who_is_hashing(server: BlickServer, web: WebServer) -> None:
@@ -128,7 +128,7 @@ def test_delete_while_hashing(server: BlickServer, web: WebServer) -> None:
         assert web.waiting.wait(120)
         api.delete(image_id)
         web.go.set()
-        eventually(lambda: rows(server.data_dir, "blick_jobs") == 0, what="the job is over")
+        eventually(lambda: open_jobs(server.data_dir) == 0, what="the job is over")
     assert deletes(server.data_dir) == 0
     assert "Traceback" not in server.log_text()
 
@@ -154,4 +154,4 @@ def test_kill_at_random_moments(server: BlickServer, web: WebServer) -> None:
             image = api.show(image_id)
             assert (image["status"], image["size"], image["checksum"]) == ("queued", None, None)
             assert statuses_of_tasks(api, image_id) == ["failure"]
-    assert rows(server.data_dir, "blick_jobs") == 0
+    assert open_jobs(server.data_dir) == 0

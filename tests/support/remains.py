@@ -13,11 +13,16 @@ def stored_files(data_dir: Path) -> list[str]:
     return sorted(entry.name for entry in (data_dir / STORE).iterdir())
 
 
-def rows(data_dir: Path, table: str) -> int:
-    """How many rows a table of the service's database has."""
+def rows(data_dir: Path, table: str, where: str = "1 = 1") -> int:
+    """How many rows a table of the service's database has, of those that are as `where` says."""
     with closing(sqlite3.connect(f"file:{data_dir / DATABASE}?mode=ro", uri=True, timeout=30)) as connection:
-        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        (count,) = connection.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
     return int(count)
+
+
+def open_jobs(data_dir: Path) -> int:
+    """How many jobs are not over."""
+    return rows(data_dir, "blick_jobs", "outcome = ''")
 
 
 def leases(data_dir: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from blick.conf.build_health import health_settings
 from blick.conf.build_identity import identity_settings
-from blick.conf.build_imports import import_settings
+from blick.conf.build_imports import fetch_settings, import_settings, job_settings
 from blick.conf.build_quota import quota_settings
 from blick.conf.build_stores import stores_settings
 from blick.conf.reading import Reading
@@ -41,6 +41,8 @@ def build(reading: Reading, folders: Sequence[Path]) -> Settings:
         server=_server(reading),
         api=_api(reading, finder),
         imports=import_settings(reading),
+        jobs=job_settings(reading),
+        fetch=fetch_settings(reading),
         scrub=_scrub(reading),
         quotas=quota_settings(reading),
         image_format=_image_format(reading),

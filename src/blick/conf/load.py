@@ -13,6 +13,7 @@ from blick.conf.reading import Reading, SetOption
 from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
+    ImportSettings,
     PolicySettings,
     ServerSettings,
     Settings,
@@ -104,5 +105,6 @@ def standalone(data_dir: Path, host: str = "127.0.0.1", port: int = 9292, worker
         database=DatabaseSettings(connection=f"sqlite:///{data_dir / 'blick.sqlite3'}"),
         policy=PolicySettings(policy_file=data_dir / "policy.yaml", policy_dirs=(data_dir / "policy.d",)),
         identity=IdentitySettings(kind="standalone"),
+        imports=ImportSettings(staging_dir=data_dir / "staging", work_dir=data_dir / "work"),
         data_dir=data_dir,
     )

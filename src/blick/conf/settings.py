@@ -78,6 +78,43 @@ class ImportSettings:
     http_retries: int = 3
     task_time_to_live_h: int = 48
     max_workers: int = 10
+    # The base URL by which other nodes reach this one; empty: there is only one, or all share their disks.
+    node_url: str = ""
+    # The folder of staged data, and the id of a store that takes its place; the folder for scratch.
+    staging_dir: Path = Path("/tmp/staging")  # noqa: S108 - the field's default
+    staging_store: str | None = None
+    work_dir: Path | None = None
+    staging_ttl_h: int = 48
+    upload_ttl_h: int = 24
+    plugins: tuple[str, ...] = ()
+    max_parallel_stores: int = 1
+    inject: Mapping[str, str] = field(default_factory=dict)
+    inject_ignored_roles: frozenset[str] = frozenset({"admin"})
+    convert_to: str = "raw"
+    convert_memory_mib: int = 1024
+    convert_cpu_time_s: int = 3600
+    decompress_ratio: int = 200
+    legacy_convert_to: str | None = None
+    download_properties: tuple[str, ...] = ("hw_", "trait:", "os_distro", "os_secure_boot", "os_type")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """How much work in the background goes on at once. `limits` are by kind, for the whole deployment."""
+
+    in_api: bool = True
+    per_project: int = 4
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """How servers are reached that users name. `retries`: in a row, without a byte in between."""
+
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+    insecure: bool = False
+    retries: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +293,8 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     quotas: QuotaSettings = field(default_factory=QuotaSettings)
     imports: ImportSettings = field(default_factory=ImportSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
     scrub: ScrubSettings = field(default_factory=ScrubSettings)
     image_format: ImageFormatSettings = field(default_factory=ImageFormatSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)

@@ -3,7 +3,7 @@
 It is the reference's own, so that clients see what they have always seen. Whoever takes it holds the image's row.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, false, select
@@ -19,6 +19,7 @@ PROPERTY: Final = "os_glance_import_task"
 # How long after its last sign of life a task is taken to be dead.
 _SILENT = timedelta(minutes=60)
 _SILENT_PENDING = timedelta(minutes=120)
+_PREEMPTED = "Expired lock preempted"
 
 
 def owner(connection: Connection, image_id: str) -> str | None:
@@ -54,8 +55,8 @@ def _preempt(connection: Connection, task_id: str, now: datetime) -> None:
         return
     if not _is_stale(task, now):
         raise Conflict("Image has active task")
-    tasks.set_status(connection, task_id, UNFINISHED, FAILURE, now, expires_at=now, message="Expired lock preempted")
-    jobs.call_off(connection, task_id)
+    tasks.set_status(connection, task_id, UNFINISHED, FAILURE, now, expires_at=now, message=_PREEMPTED)
+    jobs.call_off(connection, task_id, int(now.replace(tzinfo=UTC).timestamp() * 1000), _PREEMPTED)
 
 
 def _is_stale(task: Task, now: datetime) -> bool:

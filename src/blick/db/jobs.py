@@ -1,25 +1,56 @@
-"""Jobs: rows that say what is to be done, by whom at present, and how far it has come.
+"""Jobs: rows that say what is to be done, by whom at present, how far it has come, and how it ended.
 
 Two plain statements make a claim: pick a candidate, then compare and set. Every write of a holder names its token, so a
 worker that lost its job (it stalled, somebody took over) changes nothing any more: its transaction raises Gone.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Update, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Update, insert, or_, select, true, update
 
 from blick.db.tables import jobs
 from blick.model.errors import Gone
 
 _FREE = ""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+# What became of a job; empty while it is not over.
+UNFINISHED: Final = ""
+SUCCESS: Final = "success"
+FAILURE: Final = "failure"
+CANCELLED: Final = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """Work to be done. `node` is the one whose disk has what it needs, empty for any; less `priority` comes first.
+
+    `project_id` is whom it is done for. `secret` is JSON text that goes when the job ends; only for databases that
+    encrypt it (location_cipher).
+    """
+
+    id: str
+    kind: str
+    payload: Mapping[str, Any]
+    project_id: str = ""
+    image_id: str | None = None
+    node: str = ""
+    priority: int = 0
+    secret: str | None = None
+    state: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it was read. `token` and `holder` are empty while nobody has it; `attempts` counts its claims."""
+    """One job as it was read. `token` and `holder` are empty while nobody has it; `attempts` counts its claims.
+
+    `state` is what its steps have found out, as the last `advance` left it. `phase` and the bytes tell people how far
+    it is. `outcome` is empty until it is over; then `message` says why it ended so.
+    """
 
     id: str
     kind: str
@@ -29,6 +60,20 @@ class Job:
     holder: str
     attempts: int
     available_at_ms: int
+    created_at_ms: int = 0
+    last_error: str | None = None
+    state: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    project_id: str = ""
+    image_id: str | None = None
+    node: str = ""
+    priority: int = 0
+    phase: str = ""
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    cancel_requested: bool = False
+    outcome: str = UNFINISHED
+    message: str | None = None
+    ended_at_ms: int | None = None
 
     @property
     def is_free(self) -> bool:
@@ -36,27 +81,56 @@ class Job:
         return self.token == _FREE
 
 
-def add(connection: Connection, job_id: str, kind: str, payload: Mapping[str, Any], now_ms: int) -> None:
+def add(connection: Connection, job: NewJob, now_ms: int) -> None:
     """Note work to be done, in the transaction that promises it."""
     values = {
-        "id": job_id,
-        "kind": kind,
-        "payload": msgspec.json.encode(dict(payload)).decode(),
+        "id": job.id,
+        "kind": job.kind,
+        "payload": _text(job.payload),
         "step": "",
         "token": _FREE,
         "holder": "",
         "attempts": 0,
         "available_at_ms": now_ms,
         "created_at_ms": now_ms,
+        "state": _text(job.state),
+        "project_id": job.project_id,
+        "image_id": job.image_id,
+        "node": job.node,
+        "priority": job.priority,
+        "secret": job.secret,
     }
     connection.execute(insert(jobs), values)
 
 
-def candidates(connection: Connection, kinds: Collection[str], now_ms: int, limit: int) -> list[Job]:
-    """Jobs whose time has come, then those that somebody holds: he may be dead. At most `limit`."""
+def get(connection: Connection, job_id: str) -> Job | None:
+    """The job, over or not; None if there is none."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+    return None if row is None else _job(row)
+
+
+def of_image(connection: Connection, image_id: str) -> list[Job]:
+    """The jobs of one image that are not over, oldest first."""
+    wanted = select(jobs).where(jobs.c.image_id == image_id, jobs.c.outcome == UNFINISHED)
+    return [_job(row) for row in connection.execute(wanted.order_by(jobs.c.created_at_ms, jobs.c.id))]
+
+
+def secret_of(connection: Connection, job: Job) -> str | None:
+    """The secret that came with the job; None if there was none, or it is over."""
+    secret: str | None = connection.execute(select(jobs.c.secret).where(jobs.c.id == job.id)).scalar()
+    return secret
+
+
+def candidates(connection: Connection, kinds: Collection[str], node: str, now_ms: int, limit: int) -> list[Job]:
+    """Jobs for `node` whose time has come, then those that somebody holds: he may be dead. At most `limit`."""
     wanted = (
         select(jobs)
-        .where(jobs.c.kind.in_(kinds), or_(jobs.c.available_at_ms <= now_ms, jobs.c.token != _FREE))
+        .where(
+            jobs.c.outcome == UNFINISHED,
+            jobs.c.kind.in_(kinds),
+            jobs.c.node.in_(("", node)),
+            or_(jobs.c.available_at_ms <= now_ms, jobs.c.token != _FREE),
+        )
         .order_by(jobs.c.available_at_ms, jobs.c.id)
         .limit(limit)
     )
@@ -66,7 +140,9 @@ def candidates(connection: Connection, kinds: Collection[str], now_ms: int, limi
 def claim(connection: Connection, job: Job, token: str, holder: str, until_ms: int) -> Job | None:
     """Take the job as it was read, until `until_ms`. None: somebody else was faster, or it is done."""
     values = {"token": token, "holder": holder, "attempts": job.attempts + 1, "available_at_ms": until_ms}
-    taken = update(jobs).where(jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.attempts == job.attempts)
+    taken = update(jobs).where(
+        jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.attempts == job.attempts, jobs.c.outcome == UNFINISHED
+    )
     if connection.execute(taken.values(values)).rowcount != 1:
         return None
     return replace(job, token=token, holder=holder, attempts=job.attempts + 1, available_at_ms=until_ms)
@@ -78,9 +154,27 @@ def renew(connection: Connection, tokens: Collection[str], until_ms: int) -> Non
         connection.execute(update(jobs).where(jobs.c.token.in_(tokens)).values(available_at_ms=until_ms))
 
 
-def advance(connection: Connection, job: Job, step: str) -> None:
-    """Note, in the transaction of a step's effect, that the job has come to `step`. Raises Gone if it is not ours."""
-    _require_ours(connection.execute(_own(job).values(step=step)).rowcount, job)
+def to_be_cancelled(connection: Connection, tokens: Collection[str]) -> list[str]:
+    """Those of the jobs with these tokens, by id, that are not wanted any more."""
+    if not tokens:
+        return []
+    wanted = select(jobs.c.id).where(jobs.c.token.in_(tokens), jobs.c.cancel_requested == true())
+    return list(connection.execute(wanted).scalars())
+
+
+def advance(connection: Connection, job: Job, step: str, state: Mapping[str, Any] | None = None) -> None:
+    """Note, in the transaction of a step's effect, that the job has come to `step`. Raises Gone if it is not ours.
+
+    `state` None leaves what the steps before found out as it is.
+    """
+    values = {"step": step} if state is None else {"step": step, "state": _text(state)}
+    _require_ours(connection.execute(_own(job).values(values)).rowcount, job)
+
+
+def tell(connection: Connection, job: Job, phase: str, bytes_done: int, bytes_total: int | None) -> None:
+    """Let people see how far it is. Raises Gone if it is not ours."""
+    values = {"phase": phase, "bytes_done": bytes_done, "bytes_total": bytes_total}
+    _require_ours(connection.execute(_own(job).values(values)).rowcount, job)
 
 
 def release(connection: Connection, job: Job, available_at_ms: int, error: str | None = None) -> None:
@@ -88,19 +182,42 @@ def release(connection: Connection, job: Job, available_at_ms: int, error: str |
     connection.execute(_own(job).values(token=_FREE, holder="", available_at_ms=available_at_ms, last_error=error))
 
 
-def finish(connection: Connection, job: Job) -> None:
-    """The job is done, in the transaction of its last effect. Raises Gone if it is not ours."""
-    done = connection.execute(delete(jobs).where(jobs.c.id == job.id, jobs.c.token == job.token))
-    _require_ours(done.rowcount, job)
+def finish(connection: Connection, job: Job, now_ms: int, outcome: str = SUCCESS, message: str | None = None) -> None:
+    """The job is over, in the transaction of its last effect. Raises Gone if it is not ours."""
+    _require_ours(connection.execute(_own(job).values(_ended(now_ms, outcome, message))).rowcount, job)
 
 
-def call_off(connection: Connection, job_id: str) -> None:
+def call_off(connection: Connection, job_id: str, now_ms: int, message: str) -> None:
     """The job is not to be done any more; whoever has it finds out with its next write."""
-    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    ended = update(jobs).where(jobs.c.id == job_id, jobs.c.outcome == UNFINISHED)
+    connection.execute(ended.values(_ended(now_ms, FAILURE, message)))
+
+
+def request_cancel(connection: Connection, job_id: str) -> bool:
+    """Ask whoever has, or will have, the job to end it. False: it is over, or there is none."""
+    asked = update(jobs).where(jobs.c.id == job_id, jobs.c.outcome == UNFINISHED)
+    return connection.execute(asked.values(cancel_requested=True)).rowcount == 1
+
+
+def forget(connection: Connection, ended_before_ms: int) -> int:
+    """Remove what was over before then; gives how many there were."""
+    over = jobs.delete().where(jobs.c.outcome != UNFINISHED, jobs.c.ended_at_ms < ended_before_ms)
+    return connection.execute(over).rowcount
+
+
+def _ended(now_ms: int, outcome: str, message: str | None) -> dict[str, Any]:
+    return {
+        "outcome": outcome,
+        "message": message,
+        "ended_at_ms": now_ms,
+        "token": _FREE,
+        "holder": "",
+        "secret": None,
+    }
 
 
 def _own(job: Job) -> Update:
-    return update(jobs).where(jobs.c.id == job.id, jobs.c.token == job.token)
+    return update(jobs).where(jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.outcome == UNFINISHED)
 
 
 def _require_ours(count: int, job: Job) -> None:
@@ -108,6 +225,18 @@ def _require_ours(count: int, job: Job) -> None:
         raise Gone(f"The job {job.id} was taken over or called off.")
 
 
+def _text(values: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(dict(values)).decode()
+
+
+_COLUMNS = (
+    "id", "kind", "step", "token", "holder", "attempts", "available_at_ms", "created_at_ms", "last_error", "project_id",
+    "image_id", "node", "priority", "phase", "bytes_done", "bytes_total", "cancel_requested", "outcome", "message",
+    "ended_at_ms",
+)  # fmt: skip
+
+
 def _job(row: Row[Any]) -> Job:
-    payload = msgspec.json.decode(row.payload)
-    return Job(row.id, row.kind, payload, row.step, row.token, row.holder, row.attempts, row.available_at_ms)
+    values = {name: getattr(row, name) for name in _COLUMNS}
+    state = msgspec.json.decode(row.state) if row.state else _NOTHING
+    return Job(**values, payload=msgspec.json.decode(row.payload), state=state)

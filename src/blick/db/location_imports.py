@@ -9,13 +9,14 @@ finds the lock lost (the image was deleted, or another import took over) ends th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from blick.db import images, import_lock, jobs, rows, tasks, usage
-from blick.db.jobs import Job
+from blick.db.jobs import FAILURE as JOB_FAILED
+from blick.db.jobs import Job, NewJob
 from blick.model.errors import Conflict, NotFound
 from blick.model.image import ACTIVE, DEACTIVATED, IMPORTING, QUEUED
 from blick.model.location import LocationImport
@@ -35,6 +36,11 @@ class Moment:
 
     now: datetime
     expires_at: datetime
+
+    @property
+    def ms(self) -> int:
+        """Now, as jobs count."""
+        return int(self.now.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def begin(connection: Connection, wanted: LocationImport, task: Task, kind: str,
     import_lock.take(connection, wanted.image_id, task.id, task.created_at)
     tasks.add(connection, task)
     payload = {name: getattr(wanted, name) for name in LocationImport.__slots__}
-    jobs.add(connection, task.id, kind, payload, now_ms)
+    jobs.add(connection, NewJob(task.id, kind, payload, task.owner, wanted.image_id), now_ms)
 
 
 def add(connection: Connection, job: Job, wanted: LocationImport, addition: Addition, moment: Moment) -> bool:
@@ -141,7 +147,7 @@ def _end_well(connection: Connection, job: Job, wanted: LocationImport, moment: 
     tasks.set_status(
         connection, wanted.task_id, UNFINISHED, SUCCESS, moment.now, expires_at=moment.expires_at, result=result
     )
-    jobs.finish(connection, job)
+    jobs.finish(connection, job, moment.ms)
 
 
 def _end_badly(connection: Connection, job: Job, wanted: LocationImport, message: str, moment: Moment) -> None:
@@ -149,4 +155,4 @@ def _end_badly(connection: Connection, job: Job, wanted: LocationImport, message
     tasks.set_status(
         connection, wanted.task_id, UNFINISHED, FAILURE, moment.now, expires_at=moment.expires_at, message=message
     )
-    jobs.finish(connection, job)
+    jobs.finish(connection, job, moment.ms, JOB_FAILED, message)

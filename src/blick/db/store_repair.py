@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, exists, select, update
 
 from blick.db import rows, store_check, uploads
+from blick.db.jobs import UNFINISHED
 from blick.db.store_check import UNDER_WAY, InStore, RecordedCopy, Standing
 from blick.db.tables import image_locations, jobs
 from blick.db.uploads import Lease
@@ -79,8 +80,8 @@ def _standing(connection: Connection, image_id: str) -> Standing:
 
 
 def _require_idle(connection: Connection, image_id: str, standing: Standing) -> None:
-    named = jobs.c.payload.contains(image_id, autoescape=True)
-    if standing.is_importing or connection.execute(select(exists().where(named))).scalar():
+    at_work = exists().where(jobs.c.image_id == image_id, jobs.c.outcome == UNFINISHED)
+    if standing.is_importing or connection.execute(select(at_work)).scalar():
         raise Conflict("a job is at work on the image")
     if standing.status in UNDER_WAY:
         raise Conflict(f"the image is {standing.status}")

@@ -342,8 +342,8 @@ location_deletes = Table(
 )
 
 # Work that outlives the request that asked for it. A job is free while its token is empty; a worker that takes it
-# writes its own token, and names it in every later write. `step` is how far the job has come. A job that is done is
-# gone: what came of it stands elsewhere, such as in a task.
+# writes its own token, and names it in every later write. `step` is how far the job has come, `state` what the steps
+# before found out. A job that has ended has an `outcome` and stays for a while, to be looked at and done again.
 jobs = Table(
     "blick_jobs",
     metadata,
@@ -357,7 +357,26 @@ jobs = Table(
     Column("available_at_ms", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("last_error", Text, nullable=True),
+    Column("state", Text, nullable=True),
+    # Whom it is done for: projects get their turns.
+    Column("project_id", String(255), nullable=False, server_default=""),
+    Column("image_id", String(36), nullable=True),
+    # The node whose disk has what the job needs; empty: any.
+    Column("node", String(255), nullable=False, server_default=""),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    # What people see of it: what is being done, and how far that is.
+    Column("phase", String(255), nullable=False, server_default=""),
+    Column("bytes_done", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_total", BigInteger, nullable=True),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    # What the job needs of its caller, a token among it; only while it is unfinished, and only encrypted.
+    Column("secret", LocationUri, nullable=True),
+    Column("outcome", String(16), nullable=False, server_default=""),
+    Column("message", Text, nullable=True),
+    Column("ended_at_ms", BigInteger, nullable=True),
     Index("blick_jobs_available", "available_at_ms"),
+    Index("blick_jobs_open", "outcome", "token", "available_at_ms"),
+    Index("blick_jobs_image", "image_id"),
 )
 
 # What `tasks` has columns for since Wallaby, in databases of an older Glance (blick.db.task_origins).

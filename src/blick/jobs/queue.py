@@ -27,11 +27,12 @@ class JobQueue:
     now_ms: Callable[[], int]
     new_token: Callable[[], str]
     held: set[str]  # tokens of the jobs that this process works on
+    node: str = ""  # jobs whose data is on this node's disk are ours to do
 
     async def claim(self, kinds: Collection[str], most: int) -> list[Job]:
         """Take up to `most` jobs whose time has come, or whose holder is dead. Raises ServiceUnavailable."""
         claimed: list[Job] = []
-        for job in await self.database.read(jobs.candidates, kinds, self.now_ms(), _LOOK_AT):
+        for job in await self.database.read(jobs.candidates, kinds, self.node, self.now_ms(), _LOOK_AT):
             if len(claimed) == most:
                 break
             if not self._is_deserted(job):

@@ -7,7 +7,7 @@ host was resolved to, so that no name leads to this machine or its neighbourhood
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -69,6 +69,7 @@ class UriFilter:
     disallowed_hosts: tuple[str, ...] = ()
     allowed_ports: tuple[int, ...] = (80, 443)
     disallowed_ports: tuple[int, ...] = ()
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def target(self, uri: str) -> Target:
         """Where `uri` leads. Raises Invalid if it is malformed, or one of the lists refuses it.

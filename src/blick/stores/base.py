@@ -169,6 +169,21 @@ class CanCopy(Protocol):
 
 
 @runtime_checkable
+class CanAdopt(Protocol):
+    """The store can make an object of bytes that another store has, without a second copy of them."""
+
+    async def adopt(self, source: "Store", location: Location, key: str) -> Location | None:
+        """The object `key` here: the very bytes that `source` has at `location`, under one more name.
+
+        None: not these; nothing was done, and the caller copies. From then on the two are the same bytes, so nobody may
+        write to either any more; each is removed by itself. One that an earlier call, cut off behind its effect, made
+        of the same bytes is given again. All or nothing, also when cancelled. Raises DataNotFound, DataExists (other
+        bytes of that key), StoreFull, StoreDenied, StoreUnavailable.
+        """
+        ...
+
+
+@runtime_checkable
 class CanSignUrls(Protocol):
     """The store can give out URLs at which anybody may read an object for a while, from the backend itself."""
 
@@ -220,6 +235,7 @@ ABILITIES: tuple[type, ...] = (
     CanProbe,
     CanList,
     CanCopy,
+    CanAdopt,
     CanSignUrls,
     TellsUse,
     ActsForCaller,

@@ -182,13 +182,18 @@ def _without_secrets(location: ImageLocation) -> ImageLocation:
     return location if uri == location.uri else replace(location, uri=uri)
 
 
+def open_store(settings: StoreSettings) -> Store:
+    """Open one store, apart from those that users know; blocks. The caller closes it. Raises StartRefused."""
+    return _open(settings, _drivers())
+
+
 def open_stores(settings: StoresSettings) -> Stores:
     """Open every configured store; blocks.
 
     Raises StartRefused if the default store cannot be opened. Another one is left out with a warning, so that a
     service whose second store is broken still serves what is in the first; `Stores.look_after` tries it again.
     """
-    drivers = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    drivers = _drivers()
     configured = {store.id: store for store in settings.stores}
     if settings.default_store not in configured:
         raise StartRefused(f"The default store {settings.default_store!r} is not among the configured stores.")
@@ -210,6 +215,10 @@ def open_stores(settings: StoresSettings) -> Stores:
         are_named=settings.multi_store,
         opener=lambda store_id: _open(configured[store_id], drivers),
     )
+
+
+def _drivers() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=_GROUP)}
 
 
 def _open(settings: StoreSettings, drivers: Mapping[str, EntryPoint]) -> Store:

@@ -52,6 +52,23 @@ _IMAGE_CONVERSION = (
     Option("output_format", "str", "raw", "Target format of the conversion plugin", choices=("qcow2", "raw", "vmdk")),
 )
 
+_BLICK = (
+    Option("staging_store", "str", None, "Store that keeps staged data, instead of a folder of each node's own"),
+    Option("staging_ttl", "int", 48, "Hours an image may stay in uploading until it is queued again", minimum=1),
+    Option("upload_ttl", "int", 24, "Hours a resumable upload may rest until it is given up", minimum=1),
+    Option("jobs_in_api", "bool", True, "Do jobs in the API's processes too; off where blick worker does them"),
+    Option("jobs_per_project", "int", 4, "Jobs of one project that run at once while others wait", minimum=1),
+    Option("job_limits", "dict", {}, "Jobs of a kind that run at once in the whole deployment: kind:number"),
+    Option("fetch_networks", "list", (), "Private networks that data may be fetched from, in CIDR notation"),
+    Option("fetch_proxies", "dict", {}, "Proxies for fetching, by scheme: http:host:port,https:host:port"),
+    Option("fetch_ca_file", "str", None, "Certificate authorities for fetching; unset = the system's"),
+    Option("fetch_insecure", "bool", False, "Do not check certificates when fetching"),
+    Option("fetch_retries", "int", 4, "Times in a row a broken download is taken up again", minimum=0),
+    Option("convert_memory", "int", 1024, "Address space of qemu-img, MiB", minimum=64),
+    Option("convert_cpu_time", "int", 3600, "Processor seconds of one conversion", minimum=1),
+    Option("decompress_ratio", "int", 200, "How many times its size compressed data may grow", minimum=1),
+)
+
 _GLANCE_DOWNLOAD_PROPERTIES = (
     Option(
         "extra_properties",
@@ -98,4 +115,5 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "task": _TASK,
     "taskflow_executor": _TASKFLOW_EXECUTOR,
     "wsgi": _WSGI,
+    "blick": _BLICK,
 }
