@@ -8,16 +8,6 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 NO_CACHE = "Caching via API is not supported at this site."
 
 
-async def test_no_import_method_is_enabled(service: Service) -> None:
-    methods = await service.call("reader", "GET", "/v2/info/import")
-    assert methods.status_code == 200
-    assert methods.json() == {
-        "import-methods": {"description": "Import methods available.", "type": "array", "value": []}
-    }
-    created = await service.call("owner", "POST", "/v2/images", json={})
-    assert "openstack-image-import-methods" not in created.headers
-
-
 @pytest.mark.parametrize("name", ["web-download", "glance-direct", "copy-image", "glance-download", "nope"])
 async def test_an_import_by_any_method_is_refused(service: Service, name: str) -> None:
     image = await service.create()

@@ -7,12 +7,12 @@ from blick.conf.findings import Finding
 from blick.conf.reading import Reading
 from blick.conf.retired import RETIRED, RETIRED_GROUPS, Retired
 from blick.conf.sources import group_name
+from blick.model.import_job import METHODS
 
 # Options that settings carry for the sake of what is shown, though nothing works by them in this version.
 _NOT_BUILT = frozenset(
     {
         ("DEFAULT", "image_cache_dir"),
-        ("DEFAULT", "enabled_import_methods"),
     }
 )
 _SINGLE_STORE = frozenset({("glance_store", "stores"), ("glance_store", "default_store")})
@@ -78,7 +78,16 @@ def _about_variables(reading: Reading) -> Iterator[Finding]:
         yield Finding("warning", "unknown-option", group.lower(), name.lower(), text, variable)
 
 
+def _about_methods(reading: Reading) -> Iterator[Finding]:
+    place = ("DEFAULT", "enabled_import_methods")
+    for name in reading.get(*place):
+        if name not in METHODS:
+            text = f"{name!r:.80} is not an import method that Blick knows ({', '.join(METHODS)})."
+            yield Finding("warning", "ignored", *place, text, reading.place(*place))
+
+
 def _about_values(reading: Reading) -> Iterator[Finding]:
+    yield from _about_methods(reading)
     for known in reading.set_options():
         place = (known.group, known.option.name)
         if place in _SINGLE_STORE and place not in reading.used:

@@ -10,6 +10,7 @@ from blick.http.request import Request
 from blick.http.responses import json_response, no_content
 from blick.model import image_input, image_patch, image_query
 from blick.ops import images
+from blick.ops.imports.enabled import enabled_methods
 
 
 async def index(request: Request) -> Response:
@@ -35,8 +36,10 @@ async def create(request: Request) -> Response:
     new = image_input.parse(await request.json(), request.services.image_schema)
     image = await images.create(request.services, request.context, new)
     headers = {"location": f"{request.base_url}/v2/images/{image.id}"}
-    stores = request.services.settings.stores
-    if stores.multi_store:
+    settings = request.services.settings
+    if methods := enabled_methods(settings):
+        headers["openstack-image-import-methods"] = ",".join(methods)
+    if settings.stores.multi_store:
         headers["openstack-image-store-ids"] = ",".join(request.services.stores.ids)
     document = image_renderer(request.services, request.context).document(image)
     if new.owner_given and new.owner == "":

@@ -5,11 +5,13 @@ from starlette.responses import Response
 from blick.http.request import Request
 from blick.http.responses import json_response
 from blick.ops import quota, stores
+from blick.ops.imports.enabled import enabled_methods
 
 
-async def import_methods(_request: Request) -> Response:
-    """GET /v2/info/import: which methods are enabled; none yet"""
-    document = {"description": "Import methods available.", "type": "array", "value": []}
+async def import_methods(request: Request) -> Response:
+    """GET /v2/info/import"""
+    methods = enabled_methods(request.services.settings)
+    document = {"description": "Import methods available.", "type": "array", "value": methods}
     return json_response({"import-methods": document})
 
 

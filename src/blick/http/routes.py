@@ -211,7 +211,11 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/info/import",
-        {"GET": Call(info.import_methods, (), "Import methods: none yet", gives="import_methods", takes_body=False)},
+        {
+            "GET": Call(
+                info.import_methods, (), "Which import methods there are", gives="import_methods", takes_body=False
+            )
+        },
     ),
     Route(
         "/info/stores",

@@ -97,3 +97,9 @@ def test_groups_of_multi_store_mode_without_it(config: Config) -> None:
         "[backend_defaults]: has no effect without enabled_backends.",
         "[os_glance_tasks_store]: has no effect without enabled_backends.",
     ]
+
+
+def test_an_unknown_import_method_is_named(config: Config) -> None:
+    [warning] = config.warnings("[DEFAULT]\nenabled_import_methods = [web-download,carrier-pigeon]\n")
+    assert warning.startswith("DEFAULT.enabled_import_methods: 'carrier-pigeon' is not an import method")
+    assert config.warnings("[DEFAULT]\nenabled_import_methods = [glance-download,copy-image]\n") == []

@@ -101,8 +101,8 @@ _TASKFLOW_EXECUTOR = (
 )
 
 _WSGI = (
-    Option("task_pool_threads", "int", 16, "Concurrent background tasks per worker", minimum=1),
-    Option("python_interpreter", "str", None, "Interpreter for external helpers under an embedding server"),
+    Option("task_pool_threads", "int", 16, "[taskflow_executor] max_workers says how many at once", keep="no"),
+    Option("python_interpreter", "str", None, "Helpers need no interpreter", keep="no"),
 )
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {
