@@ -22,6 +22,7 @@ from blick.http.server.limits import ProtocolLimits
 from blick.identity.base import Identity
 from blick.identity.none import NoIdentity
 from blick.identity.trusted_headers import TrustedHeaders
+from blick.jobs.sealing import Sealer
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops.services import Services, epoch_ms, this_process
@@ -142,6 +143,7 @@ def _services(settings: Settings, database: Database, before: Services | None = 
         database=database,
         stores=stores,
         staging=Staging(staging_settings(settings.imports), stores),
+        sealer=Sealer(settings),
         policy=policy,
         protections=_protections(settings, policy),
         image_schema=_image_schema(settings),
@@ -149,7 +151,6 @@ def _services(settings: Settings, database: Database, before: Services | None = 
         holder=this_process(),
         running_uploads=set() if before is None else before.running_uploads,
         running_jobs=set() if before is None else before.running_jobs,
-        job_secrets={} if before is None else before.job_secrets,
         limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
 

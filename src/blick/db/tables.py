@@ -369,14 +369,30 @@ jobs = Table(
     Column("bytes_done", BigInteger, nullable=False, server_default="0"),
     Column("bytes_total", BigInteger, nullable=True),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
-    # What the job needs of its caller, a token among it; only while it is unfinished, and only encrypted.
-    Column("secret", LocationUri, nullable=True),
+    # What the job needs of its caller, a token among it; sealed (blick.jobs.sealing), and only while it is unfinished.
+    Column("secret", Text, nullable=True),
     Column("outcome", String(16), nullable=False, server_default=""),
     Column("message", Text, nullable=True),
     Column("ended_at_ms", BigInteger, nullable=True),
     Index("blick_jobs_available", "available_at_ms"),
     Index("blick_jobs_open", "outcome", "token", "available_at_ms"),
     Index("blick_jobs_image", "image_id"),
+)
+
+# Data that waits for its import in a store that has images too ([blick] staging_store): where it lies. Written before
+# the first byte, with an empty `uri` until the data is whole. `token` is that of whoever wrote the row last.
+staged_data = Table(
+    "blick_staged_data",
+    metadata,
+    Column("image_id", String(36), primary_key=True),
+    Column("token", String(32), nullable=False),
+    Column("store", String(255), nullable=False),
+    Column("object_key", String(36), nullable=False),
+    Column("uri", LocationUri, nullable=False),
+    Column("meta_data", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Index("blick_staged_data_key", "object_key"),
 )
 
 # What `tasks` has columns for since Wallaby, in databases of an older Glance (blick.db.task_origins).

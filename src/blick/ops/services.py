@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from blick.conf.settings import Settings
 from blick.db.engine import Database
-from blick.model.job_caller import JobSecret
+from blick.jobs.sealing import Sealer
 from blick.model.schema import ImageSchema
 from blick.policy.enforcer import Enforcer
 from blick.policy.limits import Limits
@@ -44,11 +44,11 @@ class Services:
     threads: TransferThreads
     holder: str
     staging: Staging
+    sealer: Sealer
     protections: PropertyProtections | None = None  # of custom properties; None: all are everybody's
     limits: Limits | None = None  # unified limits; None where they are not in use
     running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under
     running_jobs: set[str] = field(default_factory=set)  # tokens of the jobs that this process works on
-    job_secrets: dict[str, JobSecret] = field(default_factory=dict)  # by job; what no database may keep
     jobs_wanted: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever has just added a job
     now: Callable[[], datetime] = utc_now
     now_ms: Callable[[], int] = epoch_ms
