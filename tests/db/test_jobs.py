@@ -27,7 +27,7 @@ def claim(database: Database, job: Job, token: str = "t1", until_ms: int = 2000)
 
 def test_a_new_job(database: Database) -> None:
     job = add(database)
-    assert job == Job("1", "a", {"x": [1, "ü"]}, "", "", "", 0, 1000)
+    assert job == Job("1", "a", {"x": [1, "ü"]}, "", "", "", 0, 1000, created_at_ms=1000)
     assert job.is_free
     assert found(database, 999) == []
     assert database.read_now(jobs.candidates, ("b",), "", 1000, 100) == []

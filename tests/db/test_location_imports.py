@@ -33,7 +33,9 @@ def begun(database: Database, task_id: str = "t1", image_id: str | None = None) 
     wanted = LocationImport(task_id, image_id, URL, "sha512", "d" * 128)
     task = Task(task_id, "location_import", "pending", "p1", image_id, "req", "u", NOW, NOW, {"a": "b"})
     database.write_now(location_imports.begin, wanted, task, "location_import", 1000)
-    [job] = [job for job in database.read_now(jobs.candidates, ("location_import",), 1000, 10) if job.id == task_id]
+    job = database.read_now(jobs.get, task_id)
+    assert job is not None
+    assert (job.project_id, job.image_id, job.outcome) == ("p1", image_id, "")
     assert LocationImport(**job.payload) == wanted
     claimed = database.write_now(jobs.claim, job, "token", "holder", 2000)
     assert claimed is not None
@@ -64,8 +66,10 @@ def task_of(database: Database, wanted: LocationImport) -> tuple[str, str]:
 
 
 def is_over(database: Database, wanted: LocationImport) -> bool:
-    left = database.read_now(jobs.candidates, ("location_import",), 2**60, 10)
-    return not left and database.read_now(import_lock.owner, wanted.image_id) is None
+    job = database.read_now(jobs.get, wanted.task_id)
+    assert job is not None
+    assert (job.outcome, job.message or "") in (task_of(database, wanted), ("", "")), "task and job end alike"
+    return job.outcome != "" and database.read_now(import_lock.owner, wanted.image_id) is None
 
 
 def test_the_good_way(database: Database) -> None:
@@ -76,7 +80,7 @@ def test_the_good_way(database: Database) -> None:
     assert (image.status, image.size, image.checksum) == ("importing", 7, None)
     assert [(place.uri, place.metadata) for place in image.locations] == [(URL, {"k": "v"})]
     assert task_of(database, wanted) == ("processing", "")
-    assert database.read_now(jobs.candidates, ("location_import",), 1000, 10)[0].step == HASHING
+    assert [job.step for job in database.read_now(jobs.of_image, wanted.image_id)] == [HASHING]
     database.write_now(location_imports.succeed, job, wanted, HASHES, MOMENT)
     image = image_of(database, wanted)
     assert (image.status, image.os_hash_value, dict(image.properties)) == ("active", "d" * 128, {})
@@ -189,7 +193,10 @@ def test_the_lock(database: Database) -> None:
     again, _ = begun(database, "t2", wanted.image_id)
     assert database.read_now(import_lock.owner, wanted.image_id) == "t2"
     assert task_of(database, wanted) == ("failure", "Expired lock preempted")
-    assert [job.id for job in database.read_now(jobs.candidates, ("location_import",), 2**60, 10)] == ["t2"]
+    assert [job.id for job in database.read_now(jobs.of_image, wanted.image_id)] == ["t2"]
+    ended = database.read_now(jobs.get, "t1")
+    assert ended is not None
+    assert (ended.outcome, ended.message) == ("failure", "Expired lock preempted")
     database.write_now(import_lock.release, again.image_id, "t2", NOW)
     assert database.read_now(import_lock.owner, wanted.image_id) is None
 
