@@ -100,19 +100,24 @@ def cipher_of(dialect: Dialect) -> LocationCipher | None:
     return found
 
 
+def _if_any(process: _Process) -> _Process:
+    """No value, or an empty text, is nothing to keep secret."""
+    return lambda value: process(value) if value else value
+
+
 class LocationUri(TypeDecorator[str]):
-    """A column that holds one location's URI. Costs nothing on an engine without a cipher."""
+    """A column that holds one location's URI, or nothing. Costs nothing on an engine without a cipher."""
 
     impl = Text
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> _Process | None:
         cipher = cipher_of(dialect)
-        return None if cipher is None else cipher.encrypt
+        return None if cipher is None else _if_any(cipher.encrypt)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> _Process | None:  # noqa: ARG002 - SQLAlchemy's
         cipher = cipher_of(dialect)
-        return None if cipher is None else cipher.decrypt
+        return None if cipher is None else _if_any(cipher.decrypt)
 
 
 class GatheredLocations(TypeDecorator[str]):

@@ -4,6 +4,7 @@ Both are stores like any other, apart from the ones that users know. Staged data
 in the folder, as operators know it (`STAGING_DIR/IMAGE_ID`); in a store that has images too, under a name of its own.
 """
 
+import contextlib
 import logging
 import uuid
 from dataclasses import dataclass
@@ -79,6 +80,15 @@ class Staging:
     def scratch_dir(self) -> Path:
         """The folder itself, which exists once `scratch` was asked for."""
         return self._settings.scratch
+
+    def make_folders(self) -> None:
+        """Make the folders anew if they have gone since they were opened; blocks. They may lie where systems tidy up.
+
+        Raises nothing: whoever uses a folder that cannot be made is told why not.
+        """
+        for path in {self._settings.scratch} if self.is_shared else {self._settings.folder, self._settings.scratch}:
+            with contextlib.suppress(OSError):
+                path.mkdir(parents=True, exist_ok=True)
 
     def key(self, name: str) -> str:
         """Under which name staged data lies in `store`; `name` is an image's id, or begins with it and a dot."""
