@@ -10,7 +10,8 @@ from sqlalchemy import update
 from blick.db import image_deletion, images, import_lock, jobs, location_imports, tables, tasks
 from blick.db.engine import Database
 from blick.db.jobs import Job
-from blick.db.location_imports import HASHING, Addition, Moment
+from blick.db.location_imports import HASHING, Addition
+from blick.db.moment import Moment
 from blick.model.errors import Conflict, Gone, LimitExceeded, NotFound
 from blick.model.image import Image
 from blick.model.location import LocationImport

@@ -9,7 +9,7 @@ finds the lock lost (the image was deleted, or another import took over) ends th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from blick.db import images, import_lock, jobs, rows, tasks, usage
 from blick.db.jobs import FAILURE as JOB_FAILED
 from blick.db.jobs import Job, NewJob
+from blick.db.moment import Moment
 from blick.model.errors import Conflict, NotFound
 from blick.model.image import ACTIVE, DEACTIVATED, IMPORTING, QUEUED
 from blick.model.location import LocationImport
@@ -28,19 +29,6 @@ HASHING: Final = "hashing"
 
 _ABORTED = "Task was aborted externally"
 _HASHES = ("checksum", "os_hash_algo", "os_hash_value")
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Now, and when a task that ends now is to be forgotten."""
-
-    now: datetime
-    expires_at: datetime
-
-    @property
-    def ms(self) -> int:
-        """Now, as jobs count."""
-        return int(self.now.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,9 +74,11 @@ def set_status(
     return True
 
 
-def touch(connection: Connection, task_id: str, now: datetime) -> None:
-    """A sign of life: what a task holds is not taken from it while its last sign is young."""
+def touch(connection: Connection, task_id: str, now: datetime, message: str | None = None) -> None:
+    """A sign of life, with a message if there is one: what a task holds is not taken from it while that is young."""
     connection.execute(update(tasks).where(tasks.c.id == task_id).values(updated_at=now))
+    if message is not None:
+        connection.execute(update(task_info).where(task_info.c.task_id == task_id).values(message=message))
 
 
 def _selected(connection: Connection) -> Select[Any]:

@@ -18,7 +18,7 @@ UNTOUCHABLE_SCHEMES: Final = frozenset({"file", "filesystem", "swift+config"})
 WEB_SCHEMES: Final = frozenset({"http", "https"})
 
 # What may verify data, with the number of hexadecimal digits of each.
-_DIGITS: Mapping[str, int] = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
+HEX_DIGITS: Final[Mapping[str, int]] = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 _MOST_CHARACTERS = 4096
 
 
@@ -99,10 +99,10 @@ def _new_validation(data: object) -> Validation | None:
     if data.keys() != {"os_hash_algo", "os_hash_value"}:
         raise Invalid("validation_data needs os_hash_algo and os_hash_value, and nothing else.")
     algorithm, value = data["os_hash_algo"], data["os_hash_value"]
-    if not isinstance(algorithm, str) or algorithm not in _DIGITS:
-        raise Invalid(f"os_hash_algo must be one of {', '.join(_DIGITS)}.")
-    if not isinstance(value, str) or not _is_hex(value, _DIGITS[algorithm]):
-        raise Invalid(f"os_hash_value must be {_DIGITS[algorithm]} hexadecimal digits for {algorithm}.")
+    if not isinstance(algorithm, str) or algorithm not in HEX_DIGITS:
+        raise Invalid(f"os_hash_algo must be one of {', '.join(HEX_DIGITS)}.")
+    if not isinstance(value, str) or not _is_hex(value, HEX_DIGITS[algorithm]):
+        raise Invalid(f"os_hash_value must be {HEX_DIGITS[algorithm]} hexadecimal digits for {algorithm}.")
     return Validation(algorithm, value.lower())
 
 

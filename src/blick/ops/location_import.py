@@ -19,7 +19,8 @@ from typing import Any
 
 from blick.db import images, location_imports
 from blick.db.jobs import Job
-from blick.db.location_imports import HASHING, Addition, Moment
+from blick.db.location_imports import HASHING, Addition
+from blick.db.moment import Moment
 from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, StoreError
 from blick.model.image import ACTIVE, IMPORTING, Image
