@@ -171,11 +171,13 @@ def store_failed(
     store_id: str,
     step: str,
     state: Mapping[str, Any],
+    leftovers: Iterable[ImageLocation],
     moment: Moment,
 ) -> None:
-    """One store did not take the bytes, and the others go on. Raises Gone."""
+    """One store did not take the bytes, and the others go on. `leftovers` as in Undoing. Raises Gone."""
     image = _ours(connection, work, moment)
     jobs.advance(connection, job, step, state)
+    outbox.add(connection, work.image_id, leftovers, moment.ms, is_claimed=False)
     waiting, failed = _lists(image)
     _set_lists(connection, work, waiting - {store_id}, failed | {store_id}, moment.now)
 
@@ -192,8 +194,8 @@ class Undoing:
     """What is to be made of an image whose import failed.
 
     `failed` are the stores that the list of failures gets. `places` are the locations that this import has recorded and
-    that go again; `leftovers` those that no record names: bytes that may lie somewhere (see blick.db.outbox). `queues`:
-    the image waits for data again, else (`keeps_staged`) for another import of what is staged, which `stage_host` has.
+    that go again; `leftovers` those that no record names: bytes that may lie somewhere (see blick.db.outbox). 
+    The image waits for data again; if it `keeps_staged`, for another import of what is staged, which `stage_host` has.
     """
 
     message: str
@@ -203,6 +205,7 @@ class Undoing:
     leftovers: tuple[ImageLocation, ...] = field(default=())
     keeps_staged: bool = False
     stage_host: str = ""
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fail(
@@ -213,6 +216,7 @@ def fail(
     Gives the bytes that are to be removed now, which are the caller's until `not_before_ms`. Raises Gone if the job is
     not ours; an image that is not ours any more is left alone.
     """
+    jobs.advance(connection, job, job.step, undoing.state)
     jobs.finish(connection, job, moment.ms, undoing.outcome, undoing.message)
     unwanted = list(undoing.leftovers)
     try:

@@ -7,7 +7,7 @@ and whoever had it changes nothing any more.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, null, or_, select, update
@@ -16,6 +16,15 @@ from blick.db import image_deletion
 from blick.db.rows import hold_waiting
 from blick.db.tables import location_deletes
 from blick.model.image import ImageLocation
+
+
+LEFTOVERS: Final = "blick-leftovers"
+"""The scheme of entries that name no object: whatever a broken writer left of an image's in a store, if anything."""
+
+
+def leftovers(image_id: str, store_id: str) -> ImageLocation:
+    """What an entry says to have the store discard what it has of the image."""
+    return ImageLocation(f"{LEFTOVERS}:{image_id}", {"store": store_id})
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ STATUS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         QUEUED: frozenset({SAVING, UPLOADING, IMPORTING, ACTIVE, DELETED}),
         SAVING: frozenset({ACTIVE, QUEUED, DELETED}),
         UPLOADING: frozenset({IMPORTING, QUEUED, DELETED}),
-        IMPORTING: frozenset({ACTIVE, QUEUED, DELETED}),
+        # Back to uploading: a store failed, and what is staged waits for another try.
+        IMPORTING: frozenset({ACTIVE, UPLOADING, QUEUED, DELETED}),
         ACTIVE: frozenset({DEACTIVATED, PENDING_DELETE, DELETED}),
         DEACTIVATED: frozenset({ACTIVE, PENDING_DELETE, DELETED}),
         PENDING_DELETE: frozenset({DELETED, ACTIVE}),
@@ -41,8 +42,11 @@ COMMUNITY: Final = "community"
 SHARED: Final = "shared"
 PRIVATE: Final = "private"
 
+STAGE_HOST: Final = "os_glance_stage_host"
+"""The property that names the node whose disk has an image's staged data; only ever written by the service."""
+
 # Internal properties that no answer shows (spec: image-model §2).
-HIDDEN_PROPERTIES: Final = frozenset({"os_glance_stage_host", "os_glance_hash_op_host"})
+HIDDEN_PROPERTIES: Final = frozenset({STAGE_HOST, "os_glance_hash_op_host"})
 
 
 @dataclass(frozen=True, slots=True)

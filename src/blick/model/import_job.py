@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from blick.model.blob import Digests, Location
 from blick.model.context import RequestContext
 from blick.model.job_caller import JobSecret, from_payload
 
@@ -36,7 +37,7 @@ class ImportWork:
 
     `arguments` are the method's own: `uri` and what is expected of web-download; `glance_region`, `glance_image_id`,
     `glance_service_interface` and the resolved `endpoint` of glance-download. `stores` are the ids to write to, in
-    order, each once.
+    order, each once. `has_secret`: the job needs to act in its caller's name and has what that takes.
     """
 
     id: str
@@ -46,6 +47,7 @@ class ImportWork:
     all_stores_must_succeed: bool = True
     arguments: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, Any] = field(default_factory=dict)
+    has_secret: bool = False
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> "ImportWork":
@@ -60,3 +62,61 @@ class ImportWork:
     def context(self, secret: JobSecret | None) -> RequestContext:
         """The caller, able to call other services if there is a `secret`."""
         return from_payload(self.caller, secret)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceData:
+    """Where the bytes of an import lie at present, and how many they are. `digests` None: nobody has hashed them."""
+
+    location: Location
+    size_bytes: int
+    digests: Digests | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportState:
+    """What the steps of an import have found out so far; survives whoever does them.
+
+    `done` maps the stores that have the bytes to where they lie there, `failed` are those that did not take them.
+    `error` names the class of the error that ended it (blick.model.errors), for whoever waits for the end.
+    """
+
+    source: SourceData | None = None
+    done: Mapping[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    error: str | None = None
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> "ImportState":
+        """What `json` made; of nothing, the state at the beginning."""
+        return cls(
+            source=_source_from(state["source"]) if state.get("source") else None,
+            done=state.get("done") or {},
+            failed=tuple(state.get("failed") or ()),
+            error=state.get("error"),
+        )
+
+    def json(self) -> dict[str, Any]:
+        """All of it, as JSON may hold it."""
+        return {
+            "source": _source_json(self.source) if self.source is not None else None,
+            "done": dict(self.done),
+            "failed": list(self.failed),
+            "error": self.error,
+        }
+
+
+def _source_from(values: Mapping[str, Any]) -> SourceData:
+    digests = Digests(**values["digests"]) if values.get("digests") else None
+    return SourceData(Location(values["store"], values["uri"], values["metadata"]), values["size"], digests)
+
+
+def _source_json(source: SourceData) -> dict[str, Any]:
+    digests = source.digests
+    return {
+        "store": source.location.store,
+        "uri": source.location.uri,
+        "metadata": dict(source.location.metadata),
+        "size": source.size_bytes,
+        "digests": None if digests is None else {name: getattr(digests, name) for name in digests.__slots__},
+    }

@@ -29,7 +29,7 @@ from blick.model.image import ImageLocation
 from blick.model.location import WEB_SCHEMES, scheme_of
 from blick.ops import image_copies, tasks
 from blick.ops.services import Services, is_dead
-from blick.stores.base import Store
+from blick.stores.base import ActsForCaller, Store
 
 _log = logging.getLogger(__name__)
 
@@ -238,6 +238,12 @@ async def remove_bytes(services: Services, entry: LocationDelete, context: Reque
 
 
 async def _delete(services: Services, place: ImageLocation, context: RequestContext | None) -> None:
+    if scheme_of(place.uri) == outbox.LEFTOVERS:
+        store = services.stores.by_id(place.metadata["store"])
+        if context is not None and isinstance(store, ActsForCaller):
+            store = store.acting_for(context)
+        await store.discard(place.uri.partition(":")[2])
+        return
     try:
         copy = image_copies.copy_at(services, context, place)
     except DataNotFound as error:
