@@ -12,7 +12,8 @@ from blick.db.image_visibility import Scope
 from blick.db.image_weights import FEW
 from blick.db.upgrade import ensure_current
 from blick.model.image import Image
-from blick.model.image_query import ImageListLimits, parse
+from blick.model.image_query import parse
+from blick.model.page import PageLimits
 from tests.bench.catalogue import Cast, Catalogue
 from tests.bench.loading import load
 from tests.support.databases import ENGINES, Databases
@@ -56,7 +57,7 @@ def catalogue(
 
 def page(connection: Connection, scope: Scope, query: str) -> list[Image]:
     pairs = [(name, value) for name, _, value in (part.partition("=") for part in query.split("&") if part)]
-    return image_pages.page(connection, parse(pairs, ImageListLimits()), scope)
+    return image_pages.page(connection, parse(pairs, PageLimits()), scope)
 
 
 @pytest.mark.parametrize("who", PEOPLE)

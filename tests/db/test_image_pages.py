@@ -12,7 +12,8 @@ from blick.db.image_visibility import Scope
 from blick.db.tables import images as table
 from blick.model.errors import Forbidden, Invalid
 from blick.model.image import Image
-from blick.model.image_query import Comparison, ImageListLimits, ImageQuery, SortKey, parse
+from blick.model.image_query import Comparison, ImageQuery, SortKey, parse
+from blick.model.page import PageLimits
 from tests.support.records import NOW, image
 
 P1 = Scope("p1", is_admin=False)
@@ -30,7 +31,7 @@ def put(database: Database, number: int, **values: Any) -> None:
 
 def page(database: Database, query: str = "limit=100", scope: Scope = P1) -> list[Image]:
     pairs = tuple((name, value) for name, _, value in (part.partition("=") for part in query.split("&") if part))
-    return database.read_now(image_pages.page, parse(pairs, ImageListLimits()), scope)
+    return database.read_now(image_pages.page, parse(pairs, PageLimits()), scope)
 
 
 def numbers(found: list[Image]) -> list[int]:

@@ -9,6 +9,7 @@ from blick.http.render import image_renderer
 from blick.http.request import Request
 from blick.http.responses import json_response, no_content
 from blick.model import image_input, image_patch, image_query
+from blick.model.page import PageLimits, page_links
 from blick.ops import images
 from blick.ops.imports.enabled import enabled_methods
 
@@ -16,11 +17,11 @@ from blick.ops.imports.enabled import enabled_methods
 async def index(request: Request) -> Response:
     """GET /v2/images"""
     api = request.services.settings.api
-    limits = image_query.ImageListLimits(api.limit_param_default, api.api_limit_max)
+    limits = PageLimits(api.limit_param_default, api.api_limit_max)
     query = image_query.parse(request.query, limits)
     page = await images.list_images(request.services, request.context, query)
     renderer = image_renderer(request.services, request.context)
-    links = image_query.page_links(request.query, page.last_id)
+    links = page_links(request.query, page.last_id, "/v2/images")
     document: dict[str, object] = {
         "images": [renderer.document(image) for image in page.images],
         "first": links.first,

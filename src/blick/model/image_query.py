@@ -6,40 +6,29 @@ columns, wanted custom properties, wanted tags. Who may see what is not decided 
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
-from urllib.parse import urlencode
 
 from blick.model.errors import Invalid
+from blick.model.page import PageLimits, Parameters, page_size, refuse_nul, whole_number
 from blick.model.text import is_storable
 
 Operator = Literal["eq", "neq", "in", "gt", "gte", "lt", "lte"]
 Value = str | int | bool | datetime
-Parameters = Sequence[tuple[str, str]]
 
 _VISIBILITIES = frozenset({"public", "private", "shared", "community", "all"})
 _MEMBER_STATUSES = frozenset({"pending", "accepted", "rejected", "all"})
 _SORT_KEYS = frozenset({"name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at"})
 _TIME_OPERATORS: Final[frozenset[Operator]] = frozenset({"gt", "gte", "lt", "lte", "eq", "neq"})
 _NUMBERS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
-_NUMBER = re.compile(r"[+-]?[0-9]{1,40}")
 _MONTH = re.compile(r"\d{4}(-\d{2})?")
 _OPERATOR_LIKE = re.compile(r"[A-Za-z]+:")
-_BIGINT_MAX: Final = 2**63 - 1
 # What an image can have by the usual quotas, 128 tags and 128 properties, can be asked for at once. Engines give up
 # beyond some hundreds of conditions, and beyond 65,535 values.
 MOST_FILTERS: Final = 300
 MOST_VALUES: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ImageListLimits:
-    """How many images a page has when the caller does not say, and at most; both ≥ 1."""
-
-    default: int = 25
-    max: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +85,15 @@ class ImageQuery:
         return self.visibility in ("community", "all")
 
 
-def parse(parameters: Parameters, limits: ImageListLimits) -> ImageQuery:
+def parse(parameters: Parameters, limits: PageLimits) -> ImageQuery:
     """Read the decoded query parameters, in their order. Raises `Invalid` with the reason.
 
     Of a repeated parameter the last counts, except `tag`, `sort`, `sort_key` and `sort_dir`, whose repeats add up.
     """
-    for name, value in parameters:
-        if "\x00" in name or "\x00" in value:
-            raise Invalid("A query parameter contains the character NUL.")
+    refuse_nul(parameters)
     last = dict(parameters)
     query = ImageQuery(
-        limit=_limit(last.get("limit"), limits),
+        limit=page_size(last.get("limit"), limits),
         marker=last.get("marker"),
         sort=_sort(parameters),
         tags=tuple(dict.fromkeys(value.strip() for name, value in parameters if name == "tag")),
@@ -155,25 +142,6 @@ def _storable(comparison: Comparison) -> Comparison:
     return comparison if len(values) == len(comparison.values) else replace(comparison, values=values)
 
 
-def _limit(text: str | None, limits: ImageListLimits) -> int:
-    if text is None:
-        return min(limits.default, limits.max)
-    number = _number(text)
-    if number is None:
-        raise Invalid("limit param must be an integer")
-    if number < 0:
-        raise Invalid("limit param must be positive")
-    return min(number, limits.max)
-
-
-def _number(text: str) -> int | None:
-    """The whole number that `text` is, clamped to what a database column can be compared with; else None."""
-    text = text.strip()
-    if not _NUMBER.fullmatch(text):
-        return None
-    return max(-_BIGINT_MAX, min(_BIGINT_MAX, int(text)))
-
-
 def _one_of(name: str, value: str | None, allowed: frozenset[str]) -> str | None:
     if value is not None and value not in allowed:
         listing = ", ".join(sorted(allowed - {""}))
@@ -197,7 +165,7 @@ def _text(column: str, value: str) -> Comparison:
 
 
 def _exact_number(column: str, value: str) -> Comparison:
-    number = _number(value)
+    number = whole_number(value)
     return Comparison(column, "eq", () if number is None else (number,))
 
 
@@ -253,23 +221,24 @@ def _time(column: str, value: str) -> Comparison:
             operator, text = each, value[len(each) + 1 :]
     if text is value and _OPERATOR_LIKE.match(value):
         raise Invalid(f"Unable to filter {column} by unknown operator {value.partition(':')[0]!r:.80}.")
-    return Comparison(column, operator, (_moment(column, text),))
+    return Comparison(column, operator, (moment(column, text),))
 
 
-def _moment(column: str, text: str) -> datetime:
+def moment(column: str, text: str) -> datetime:
+    """The time that `text` is in ISO 8601, as the database keeps it: naive, UTC. Raises `Invalid`."""
     text = text.strip()
     if _MONTH.fullmatch(text):
         text += "-01-01" if len(text) == len("2026") else "-01"
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
     except (ValueError, OverflowError) as error:
         raise Invalid(f"Invalid time {text!r:.80} for {column}; ISO 8601 is expected.") from error
 
 
 def _bound(column: str, operator: Operator) -> Callable[[str, str], Comparison]:
     def read(name: str, value: str) -> Comparison:
-        number = _number(value)
+        number = whole_number(value)
         if number is None:
             raise Invalid(f"Invalid value {value!r:.80} for {name}; a whole number is expected.")
         return Comparison(column, operator, (number,))
@@ -330,26 +299,3 @@ def _complete(keys: list[str], directions: list[str]) -> tuple[SortKey, ...]:
     for key in ("created_at", "id"):
         order.setdefault(key, tie_direction)
     return tuple(SortKey(key, direction == "desc") for key, direction in order.items())
-
-
-# Links
-
-
-@dataclass(frozen=True, slots=True)
-class PageLinks:
-    """Relative addresses of the first page and, if there is one, of the next."""
-
-    first: str
-    next: str | None
-
-
-def page_links(parameters: Parameters, next_marker: str | None, path: str = "/v2/images") -> PageLinks:
-    """The links of a page, with every parameter of the request kept, repeats included.
-
-    `next_marker` is the id of the page's last item, or None when nothing follows.
-    """
-    kept = [(name, value) for name, value in parameters if name != "marker"]
-    return PageLinks(
-        first=f"{path}?{urlencode(kept)}" if kept else path,
-        next=None if next_marker is None else f"{path}?{urlencode([*kept, ('marker', next_marker)])}",
-    )

@@ -2,16 +2,16 @@
 
 import contextlib
 from datetime import datetime
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blick.model.errors import Invalid
-from blick.model.image_query import Comparison, ImageListLimits, ImageQuery, SortKey, page_links, parse
+from blick.model.image_query import Comparison, ImageQuery, SortKey, parse
+from blick.model.page import PageLimits
 
-LIMITS = ImageListLimits(default=25, max=1000)
+LIMITS = PageLimits(default=25, max=1000)
 
 
 def read(*parameters: tuple[str, str]) -> ImageQuery:
@@ -54,7 +54,7 @@ def test_limits_that_are_none(text: str) -> None:
 
 
 def test_the_default_limit_is_capped() -> None:
-    assert parse((), ImageListLimits(default=25, max=10)).limit == 10
+    assert parse((), PageLimits(default=25, max=10)).limit == 10
 
 
 def test_marker_is_handed_on_unchecked() -> None:
@@ -271,25 +271,6 @@ def test_of_repeats_the_last_counts() -> None:
 
 def test_what_is_gone_is_ignored_where_it_says_nothing() -> None:
     assert read(("deleted", "true"), ("changes-since", "")) == read()
-
-
-# Links
-
-
-def test_links_keep_repeats_and_order() -> None:
-    parameters = [("tag", "a b"), ("marker", "old"), ("sort", "name:asc,size"), ("tag", "ü&")]
-    links = page_links(parameters, "last")
-    assert links.first == "/v2/images?tag=a+b&sort=name%3Aasc%2Csize&tag=%C3%BC%26"
-    assert links.next == links.first + "&marker=last"
-    assert parse_qsl(urlsplit(links.next).query) == [
-        ("tag", "a b"), ("sort", "name:asc,size"), ("tag", "ü&"), ("marker", "last"),
-    ]  # fmt: skip
-
-
-def test_links_of_a_bare_list() -> None:
-    assert page_links([], None).first == "/v2/images"
-    assert page_links([], None).next is None
-    assert page_links([("marker", "m")], "x", "/v2/tasks").next == "/v2/tasks?marker=x"
 
 
 @given(st.lists(st.tuples(st.sampled_from(
