@@ -43,6 +43,14 @@ def take(connection: Connection, image_id: str, task_id: str, now: datetime) -> 
     images.set_properties(connection, image_id, {PROPERTY: task_id}, now)
 
 
+def require_free(connection: Connection, image_id: str, now: datetime) -> None:
+    """Raises Conflict if a task that is alive has the lock. One that gave no sign of life for too long loses it."""
+    held_by = owner(connection, image_id)
+    if held_by is not None:
+        _preempt(connection, held_by, now)
+        release(connection, image_id, held_by, now)
+
+
 def release(connection: Connection, image_id: str, task_id: str, now: datetime) -> None:
     """Give the lock back, if `task_id` has it."""
     if owner(connection, image_id) == task_id:

@@ -1,8 +1,9 @@
 """The transactions around one upload: lease and status move together, or not at all (design: crash safety).
 
 A lease says that some process is working on an image's data. It begins in the transaction that makes the image
-`saving` and ends in the one that makes it `active` or `queued` again. Whoever ends it must name its token, so a
-process that lost its lease (it stalled, somebody cleaned up) cannot change anything any more.
+`saving` and ends in the one that makes it `active` or `queued` again; that of data to be staged begins with `uploading`
+and ends when the data is there. Whoever ends it must name its token, so a process that lost its lease (it stalled,
+somebody cleaned up) cannot change anything any more.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,12 +14,12 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from blick.db import images, usage
-from blick.db.rows import hold
+from blick.db import images, import_lock, usage
+from blick.db.rows import hold, set_base
 from blick.db.tables import leases
 from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Gone, NotFound
-from blick.model.image import ACTIVE, QUEUED, SAVING
+from blick.model.image import ACTIVE, QUEUED, SAVING, STAGE_HOST, UPLOADING
 from blick.model.quota import NOTHING, Measure, Quota, Usage
 
 
@@ -26,7 +27,8 @@ from blick.model.quota import NOTHING, Measure, Quota, Usage
 class Lease:
     """Who works on the data of `image_id`, where the bytes go, and until when nobody else may step in.
 
-    `reserved_bytes` count as used by the image's owner for as long as the lease is there.
+    `reserved_bytes` count as used by the image's owner for as long as the lease is there: of storage, or, while the
+    image is `uploading`, of the room for staged data.
     """
 
     image_id: str
@@ -37,22 +39,26 @@ class Lease:
     reserved_bytes: int = 0
 
 
-def begin(connection: Connection, lease: Lease, now: datetime, quota: Quota | None = None) -> Usage:
-    """queued → saving, with a lease and what it reserves; gives the usage beside it that `quota` was asked about.
+def begin(
+    connection: Connection, lease: Lease, now: datetime, quota: Quota | None = None, status: str = SAVING
+) -> Usage:
+    """queued → `status`, with a lease and what it reserves; gives the usage beside it that `quota` was asked about.
 
-    Raises NotFound if the image is gone, Conflict if it is not queued, or someone is at its data still; LimitExceeded.
+    `status` is SAVING, or UPLOADING for data to be staged. Raises NotFound if the image is gone, Conflict if it is not
+    queued, or being imported, or someone is at its data still; LimitExceeded.
     """
     if quota is not None:
         usage.hold(connection, quota.project_id)
-    if not images.set_status(connection, lease.image_id, (QUEUED,), SAVING, now):
+    if not images.set_status(connection, lease.image_id, (QUEUED,), status, now):
         if not hold(connection, lease.image_id):
             raise NotFound(f"No image found with ID {lease.image_id}")
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
+    import_lock.require_free(connection, lease.image_id, now)
     take(connection, lease)
     if quota is None:
         return NOTHING
     used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
-    quota.require(used, {Measure.STORED: lease.reserved_bytes})
+    quota.require(used, {Measure.STAGED if status == UPLOADING else Measure.STORED: lease.reserved_bytes})
     return used
 
 
@@ -105,8 +111,26 @@ def finish(
     images.add_location(connection, lease.image_id, location.uri, location.metadata, now)
 
 
+def finish_staging(
+    connection: Connection, lease: Lease, size_bytes: int, node: str, now: datetime, quota: Quota | None = None
+) -> None:
+    """The image stays uploading and has its size; the lease ends. `node` is the one that has the data, if not all have.
+
+    `quota` is what the data must fit into yet, because it was not reserved. Raises LimitExceeded; Gone if the image
+    was deleted meanwhile or the lease is no longer ours. Either way nothing has changed.
+    """
+    if quota is not None:
+        usage.take(connection, quota, {Measure.STAGED: size_bytes}, except_image=lease.image_id)
+    if not set_base(connection, lease.image_id, {"size": size_bytes}, now, (UPLOADING,)):
+        raise Gone(f"Image {lease.image_id} was deleted or changed while its data was staged.")
+    if not drop(connection, lease):
+        raise Gone(f"Staging data of image {lease.image_id} took too long without a sign of life and was given up.")
+    if node:
+        images.set_properties(connection, lease.image_id, {STAGE_HOST: node}, now)
+
+
 def give_back(connection: Connection, lease: Lease, now: datetime) -> None:
-    """saving → queued, as if nothing had been sent; the lease ends. Only after the bytes are removed.
+    """saving or uploading → queued, as if nothing had been sent; the lease ends. Only after the bytes are removed.
 
     An image that was deleted meanwhile stays deleted. Without effect if the lease is no longer ours.
     """
@@ -114,7 +138,7 @@ def give_back(connection: Connection, lease: Lease, now: datetime) -> None:
         cleared: Mapping[str, Any] = dict.fromkeys(
             ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
         )
-        images.set_status(connection, lease.image_id, (SAVING,), QUEUED, now, cleared)
+        images.set_status(connection, lease.image_id, (SAVING, UPLOADING), QUEUED, now, cleared)
 
 
 def take_over(connection: Connection, lease: Lease, token: str, holder: str, expires_at_ms: int) -> Lease | None:
@@ -141,6 +165,11 @@ def all_leases(connection: Connection) -> list[Lease]:
     return [
         Lease(row.image_id, row.token, row.holder, row.store, row.expires_at_ms, row.reserved_bytes) for row in rows
     ]
+
+
+def is_held(connection: Connection, image_id: str) -> bool:
+    """Is somebody at the image's data now?"""
+    return connection.execute(select(leases.c.token).where(leases.c.image_id == image_id)).first() is not None
 
 
 def is_ours(connection: Connection, lease: Lease) -> bool:

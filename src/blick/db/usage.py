@@ -24,7 +24,7 @@ def take(connection: Connection, quota: Quota, added: Usage = NOTHING, *, except
     """Make sure that `added` fits in, and that nobody else takes it before this transaction ends; gives the usage.
 
     What the transaction itself has written counts as used. `except_image` is the image whose stored bytes do not
-    count. Raises LimitExceeded. Two statements; one on SQLite.
+    count, nor its staged ones. Raises LimitExceeded. Two statements; one on SQLite.
     """
     hold(connection, quota.project_id)
     usage = measured(connection, quota.project_id, quota.measures, except_image=except_image)
@@ -80,8 +80,7 @@ def _column(measure: Measure, owned: ColumnElement[bool], except_image: str | No
         case Measure.STORED:
             return _stored(and_(owned, images.c.id != except_image) if except_image is not None else owned)
         case Measure.STAGED:
-            total = func.sum(images.c.size)
-            return _number(_of(total, owned, (UPLOADING, IMPORTING))) + _number(_of_copied(total, owned))
+            return _staged(and_(owned, images.c.id != except_image) if except_image is not None else owned)
         case Measure.IMAGES:
             return _of(func.count(), owned)
         case Measure.UPLOADING:
@@ -106,6 +105,12 @@ def _of_copied(total: ColumnElement[int], owned: ColumnElement[bool]) -> ScalarS
     )
 
 
+def _staged(owned: ColumnElement[bool]) -> ColumnElement[int]:
+    total = func.sum(images.c.size)
+    there = _number(_of(total, owned, (UPLOADING, IMPORTING))) + _number(_of_copied(total, owned))
+    return there + _number(_reserved(and_(owned, images.c.status == UPLOADING)))
+
+
 def _stored(owned: ColumnElement[bool]) -> ColumnElement[int]:
     located = image_locations.c.image_id == images.c.id
     there = (
@@ -114,13 +119,17 @@ def _stored(owned: ColumnElement[bool]) -> ColumnElement[int]:
         .where(owned, image_locations.c.deleted == false())
         .scalar_subquery()
     )
-    reserved = (
+    return _number(there) + _number(_reserved(and_(owned, images.c.status != UPLOADING)))
+
+
+def _reserved(owned: ColumnElement[bool]) -> ScalarSelect[int]:
+    """What data that is on its way was promised: of storage, or of the room for staged data while it is staged."""
+    return (
         select(func.sum(leases.c.reserved_bytes))
         .select_from(leases.join(images, leases.c.image_id == images.c.id))
         .where(owned)
         .scalar_subquery()
     )
-    return _number(there) + _number(reserved)
 
 
 def _number(total: ColumnElement[int]) -> ColumnElement[int]:

@@ -25,9 +25,7 @@ _MOST_DIGITS = 40
 
 async def upload(request: Request) -> Response:
     """PUT /v2/images/{image_id}/file"""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    if content_type != _OCTETS:
-        raise UnsupportedMediaType(f"The request body must be of type {_OCTETS}.")
+    require_octets(request.headers)
     store_id = None
     if request.services.settings.stores.multi_store:
         store_id = request.headers.get("x-image-meta-store") or None
@@ -36,13 +34,20 @@ async def upload(request: Request) -> Response:
         request.context,
         request.path_params["image_id"],
         request.body,
-        _expected_bytes(request.headers),
+        expected_bytes(request.headers),
         store_id,
     )
     return no_content()
 
 
-def _expected_bytes(headers: Mapping[str, str]) -> int | None:
+def require_octets(headers: Mapping[str, str]) -> None:
+    """Raises UnsupportedMediaType if the body is not said to be plain bytes."""
+    if headers.get("content-type", "").partition(";")[0].strip() != _OCTETS:
+        raise UnsupportedMediaType(f"The request body must be of type {_OCTETS}.")
+
+
+def expected_bytes(headers: Mapping[str, str]) -> int | None:
+    """How much data the client announces, by either header that says so. Raises Invalid for what is no number."""
     for name in ("x-openstack-image-size", "content-length"):
         value = headers.get(name)
         if value is not None:

@@ -111,7 +111,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/images/{image_id}/stage",
-        {"PUT": Call(imports.stage, (), "Stage data for an import: no site has that yet", (404,), sends="data")},
+        {"PUT": Call(imports.stage, ("modify_image",), "Stage data for an import", (204,), sends="data")},
     ),
     Route(
         "/images/{image_id}/import",

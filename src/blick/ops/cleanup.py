@@ -27,7 +27,7 @@ from blick.model.errors import (
 )
 from blick.model.image import ImageLocation
 from blick.model.location import WEB_SCHEMES, scheme_of
-from blick.ops import image_copies, tasks
+from blick.ops import image_copies, staging, tasks
 from blick.ops.services import Services, is_dead
 from blick.stores.base import ActsForCaller, Store
 
@@ -135,7 +135,8 @@ def _is_deserted(services: Services, lease: Lease) -> bool:
 
 
 async def abandon(services: Services, lease: Lease, store: Store | None = None, *, left_bytes: bool = True) -> None:
-    """Undo an upload that we hold the lease of: remove what it left in its store, then saving → queued.
+    """Undo an upload that we hold the lease of: remove what it left in its store, then saving → queued. The same for
+    data that was to be staged, and its `uploading` image.
 
     Without effect if the lease has ended: then the upload was completed, or someone else cleaned up. Where the
     store cannot be cleaned now the lease stays and lapses, so that a later round tries again. `store` is the lease's,
@@ -146,7 +147,9 @@ async def abandon(services: Services, lease: Lease, store: Store | None = None, 
         return
     services.running_uploads.add(lease.token)
     try:
-        if left_bytes:
+        if lease.store == staging.LEASED:
+            await staging.remove(services, lease.image_id)
+        elif left_bytes:
             await (store or services.stores.by_id(lease.store)).discard(lease.image_id)
         await services.database.write(uploads.give_back, lease, services.now())
     except Invalid:

@@ -1,7 +1,6 @@
 """An image's bytes come in (spec: images-api §10; design: the data path, crash safety). Out: blick.ops.image_copies."""
 
 import logging
-from dataclasses import dataclass
 
 from blick.db import uploads
 from blick.db.uploads import Lease
@@ -15,9 +14,10 @@ from blick.model.errors import (
     LimitExceeded,
 )
 from blick.model.image import QUEUED, Image
-from blick.model.quota import IMAGE_COUNT_UPLOADING, IMAGE_SIZE_TOTAL, Measure, Quota, Usage
+from blick.model.quota import IMAGE_COUNT_UPLOADING, IMAGE_SIZE_TOTAL, Measure
 from blick.ops import access, quota, store_access
 from blick.ops.cleanup import LEASE_TTL_MS, abandon
+from blick.ops.quota import Terms
 from blick.ops.services import Services
 from blick.stores.base import ActsForCaller, Store
 from blick.stream.body import BodySource
@@ -28,7 +28,7 @@ from blick.stream.pump import pump
 
 _log = logging.getLogger(__name__)
 
-_MOST_RESERVED_BYTES = 2**63 - 1  # what the databases' widest whole number holds; image_size_cap may say one more
+MOST_RESERVED_BYTES = 2**63 - 1  # what the databases' widest whole number holds; image_size_cap may say one more
 
 
 async def upload(
@@ -62,12 +62,12 @@ async def upload(
         services.holder,
         store.name,
         services.now_ms() + LEASE_TTL_MS,
-        min(expected_bytes or 0, _MOST_RESERVED_BYTES),
+        min(expected_bytes or 0, MOST_RESERVED_BYTES),
     )
     services.running_uploads.add(lease.token)
     try:
         used = await services.database.write(uploads.begin, lease, services.now(), limits)
-        terms = _terms(services, expected_bytes, limits, used)
+        terms = quota.terms(services, Measure.STORED, expected_bytes, limits, used)
         await _receive(services, image, lease, store, body, terms)
     except DataExists as error:
         raise Conflict(f"Image {image.id} has data already that no record knows of.") from error
@@ -98,30 +98,8 @@ def _require_ready(services: Services, image: Image, expected_bytes: int | None)
         raise LimitExceeded(f"Image storage media is full or the size exceeds the limit of {cap_bytes} bytes.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """How long the data may be, as known before its first byte.
-
-    `unreserved` is the quota that it has to fit into once it is there, because its size was not announced.
-    """
-
-    expected_bytes: int | None
-    cap_bytes: int
-    over_cap: str | None = None
-    unreserved: Quota | None = None
-
-
-def _terms(services: Services, expected_bytes: int | None, limits: Quota | None, used: Usage) -> _Terms:
-    cap_bytes = services.settings.quotas.image_size_cap_bytes
-    unreserved = limits.about(Measure.STORED) if limits is not None and expected_bytes is None else None
-    room_bytes = unreserved.room(used, Measure.STORED) if unreserved is not None else None
-    if unreserved is None or room_bytes is None or room_bytes >= cap_bytes:
-        return _Terms(expected_bytes, cap_bytes, None, unreserved)
-    return _Terms(expected_bytes, room_bytes, unreserved.refusal(used, {Measure.STORED: room_bytes + 1}), unreserved)
-
-
 async def _receive(
-    services: Services, image: Image, lease: Lease, store: Store, body: BodySource, terms: _Terms
+    services: Services, image: Image, lease: Lease, store: Store, body: BodySource, terms: Terms
 ) -> None:
     try:
         inspection = Inspection(image.disk_format or "", image.container_format or "", services.settings.image_format)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from blick.db import usage
 from blick.model.context import RequestContext
-from blick.model.quota import NOTHING, UNIFIED_LIMITS, USER_STORAGE_QUOTA, Limit, LimitKind, Quota, Usage
+from blick.model.quota import NOTHING, UNIFIED_LIMITS, USER_STORAGE_QUOTA, Limit, LimitKind, Measure, Quota, Usage
 from blick.ops.services import Services
 
 
@@ -50,6 +50,31 @@ async def require(services: Services, quota: Quota | None, added: Usage = NOTHIN
     """Raises LimitExceeded if `added` would not fit in now. Takes nothing: only to tell a full quota early."""
     if quota is not None:
         quota.require(await services.database.read(usage.measured, quota.project_id, quota.measures), added)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long data may be, as known before its first byte.
+
+    `unreserved` is the quota that it has to fit into once it is there, because its size was not announced.
+    """
+
+    expected_bytes: int | None
+    cap_bytes: int
+    over_cap: str | None = None
+    unreserved: Quota | None = None
+
+
+def terms(
+    services: Services, measure: Measure, expected_bytes: int | None, limits: Quota | None, used: Usage
+) -> Terms:
+    """The terms for data that counts as `measure`; what was announced is reserved, beside what is `used`."""
+    cap_bytes = services.settings.quotas.image_size_cap_bytes
+    unreserved = limits.about(measure) if limits is not None and expected_bytes is None else None
+    room_bytes = unreserved.room(used, measure) if unreserved is not None else None
+    if unreserved is None or room_bytes is None or room_bytes >= cap_bytes:
+        return Terms(expected_bytes, cap_bytes, None, unreserved)
+    return Terms(expected_bytes, room_bytes, unreserved.refusal(used, {measure: room_bytes + 1}), unreserved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from blick.db import staging
 from blick.db.staging import StagedRow
@@ -19,9 +20,13 @@ from blick.model.blob import Location
 from blick.model.errors import BlickError, DataNotFound, Gone, Invalid, StoreError, StoreUnavailable
 from blick.ops.services import Services
 from blick.stores.base import Store, Writer
+from blick.stores.staging import FOLDER
 from blick.stream.hop import hop, to_the_end
 
 _log = logging.getLogger(__name__)
+
+LEASED: Final = FOLDER
+"""What a lease on staged data names as its store, wherever that lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ async def filling(services: Services, image_id: str, size_bytes: int | None) -> 
     it. What a killed process leaves goes with the next filling, with `discard`, or with the sweep.
     """
     await hop(None, services.staging.make_folders)
-    await _remove(services, image_id)
+    await remove(services, image_id)
     store, key = services.staging.store, services.staging.key(image_id)
     if not services.staging.is_shared:
         async with store.writer(key, size_bytes) as writer:
@@ -117,13 +122,13 @@ async def discard(services: Services, image_id: str) -> None:
     left to the sweep. Raises ServiceUnavailable.
     """
     try:
-        await _remove(services, image_id)
+        await remove(services, image_id)
     except StoreError as error:
         _log.warning("staged data of image %s cannot be removed yet: %s", image_id, error)
 
 
-async def _remove(services: Services, image_id: str) -> None:
-    """Remove it. Raises StoreDenied, StoreUnavailable, ServiceUnavailable."""
+async def remove(services: Services, image_id: str) -> None:
+    """Remove what is staged of an image, whole or not. Raises StoreDenied, StoreUnavailable, ServiceUnavailable."""
     if not services.staging.is_shared:
         await services.staging.store.discard(services.staging.key(image_id))
     row = await services.database.read(staging.get, image_id)
