@@ -1,7 +1,8 @@
 """Which URIs Blick fetches for users, and which addresses it connects to then (spec: import-and-tasks §8).
 
 Two steps, both pure. `UriFilter.target` judges the text of a URI; `UriFilter.screen` judges the addresses that its
-host was resolved to, so that no name leads to this machine or its neighbourhood unless the operator named the host.
+host was resolved to, so that no name leads to this machine or its neighbourhood unless the operator named the host or
+the network.
 """
 
 import re
@@ -23,6 +24,25 @@ _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # The addresses behind a translator from IPv6 to IPv4 stand in the last 32 bits (RFC 6052).
 _TRANSLATED = IPv6Network("64:ff9b::/96")
+# Of all IPv6 addresses, the Internet routes these.
+_ROUTED = IPv6Network("2000::/3")
+# What is not for everybody's use, by IANA's registries of special purposes. Python has its own list (`is_global`),
+# which differs from release to release.
+_PRIVATE: Final = (
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("100.64.0.0/10"),  # between providers and their customers
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.0.2.0/24"),  # documentation, as are two more below
+    IPv4Network("192.88.99.0/24"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("198.18.0.0/15"),  # benchmarks
+    IPv4Network("198.51.100.0/24"),
+    IPv4Network("203.0.113.0/24"),
+    IPv6Network("2001::/23"),
+    IPv6Network("2001:db8::/32"),
+    IPv6Network("3fff::/20"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +81,10 @@ def shown(uri: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UriFilter:
-    """The operator's lists ([import_filtering_opts]). An allow list makes the deny list of the same kind void."""
+    """The operator's lists ([import_filtering_opts]). An allow list makes the deny list of the same kind void.
+
+    `allowed_networks` are not such a list: they open what is closed otherwise, and close nothing.
+    """
 
     allowed_schemes: tuple[str, ...] = ("http", "https")
     disallowed_schemes: tuple[str, ...] = ()
@@ -89,19 +112,40 @@ class UriFilter:
     def screen(self, target: Target, addresses: Iterable[str]) -> tuple[str, ...]:
         """Those of the host's `addresses` that may be connected to, in their order. Raises Invalid if none is left.
 
-        Loopback, link-local and other addresses that are no host's own are for hosts in `allowed_hosts` only.
-        Private networks are not held back.
+        Private networks, and loopback, link-local and other addresses that are no host's own, are for hosts in
+        `allowed_hosts`. What lies in `allowed_networks` is for all; but a network opens loopback and link-local
+        addresses only if it has no others: whoever allows 0.0.0.0/0 does not mean this machine.
         """
         named = target.host in _hosts(self.allowed_hosts)
         denied = frozenset() if self.allowed_hosts else frozenset(_hosts(self.disallowed_hosts))
         passed = tuple(
             address
             for address in addresses
-            if (named or not _is_special(_inner(address))) and not denied & {address, str(_inner(address))}
+            if (named or self._is_open(address)) and not denied & {address, str(_inner(address))}
         )
         if not passed:
             raise Invalid(f"{REFUSED}: the host {target.host} has no address that may be used.")
         return passed
+
+    def screen_unresolved(self, target: Target) -> None:
+        """Judge a host whose name somebody else will resolve: as far as its text tells. Raises Invalid."""
+        if target.host == "localhost" or target.host.endswith(".localhost"):
+            self.screen(target, ["127.0.0.1"])
+        elif _is_address(target.host):
+            self.screen(target, [target.host])
+
+    def _is_open(self, address: str) -> bool:
+        inner = _inner(address)
+        is_special = _is_special(inner)
+        if not is_special and not _is_private(inner):
+            return True
+        written = {inner, ip_address(address.partition("%")[0])}
+        return any(
+            each in network
+            for network in self.allowed_networks
+            for each in written
+            if not is_special or network.is_loopback or network.is_link_local
+        )
 
 
 def _split(uri: str) -> SplitResult:
@@ -167,8 +211,22 @@ def _inner(address: str) -> IPv4Address | IPv6Address:
     return outer.ipv4_mapped or outer.sixtofour or (outer.teredo[1] if outer.teredo else outer)
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_special(address: IPv4Address | IPv6Address) -> bool:
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
         return True
     # 0.x.x.x is this machine, too; reserved ranges hold wrappers around other addresses.
     return address.is_reserved or (isinstance(address, IPv4Address) and address.packed[0] == 0)
+
+
+def _is_private(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in _ROUTED:
+        return True
+    return any(address in network for network in _PRIVATE)
