@@ -17,20 +17,19 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blick.db import images, import_lock, jobs, locations, outbox, rows, tasks, usage
+from blick.db import images, import_lock, jobs, locations, outbox, rows, tasks, uploads, usage
 from blick.db.jobs import Job, NewJob
 from blick.db.moment import Moment
 from blick.db.outbox import LocationDelete
 from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone, NotFound
-from blick.model.image import ACTIVE, IMPORTING, QUEUED, SAVING, UPLOADING, Image, ImageLocation
+from blick.model.image import ACTIVE, IMPORTING, QUEUED, SAVING, STAGE_HOST, UPLOADING, Image, ImageLocation
 from blick.model.import_job import COPY_IMAGE, RESUMABLE_UPLOAD, ImportWork
 from blick.model.quota import Measure, Quota, Usage
 from blick.model.task import FAILURE, PENDING, PROCESSING, SUCCESS, UNFINISHED, Task
 
 IMPORTING_TO: Final = "os_glance_importing_to_stores"
 FAILED: Final = "os_glance_failed_import"
-STAGE_HOST: Final = "os_glance_stage_host"
 
 ABORTED: Final = "Task was aborted externally"
 _DATA = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
@@ -52,6 +51,8 @@ def begin(connection: Connection, work: ImportWork, task: Task, job: NewJob, mom
     image = images.get(connection, work.image_id, None)
     if image is None or image.status != STARTS_FROM[work.method]:
         raise Conflict(f"The image is not {STARTS_FROM[work.method]} any more.")
+    if image.status == UPLOADING and uploads.is_held(connection, work.image_id):
+        raise Conflict("Data of the image is still being staged.")
     import_lock.take(connection, work.image_id, work.id, moment.now)
     tasks.add(connection, task)
     jobs.add(connection, job, moment.ms)
@@ -194,7 +195,7 @@ class Undoing:
     """What is to be made of an image whose import failed.
 
     `failed` are the stores that the list of failures gets. `places` are the locations that this import has recorded and
-    that go again; `leftovers` those that no record names: bytes that may lie somewhere (see blick.db.outbox). 
+    that go again; `leftovers` those that no record names: bytes that may lie somewhere (see blick.db.outbox).
     The image waits for data again; if it `keeps_staged`, for another import of what is staged, which `stage_host` has.
     """
 
