@@ -59,7 +59,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; "--database mariadb": lists there; "--stores": images in and out of each kind)
+bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; "--database mariadb": lists there; "--stores": images in and out of each kind; "--imports": imports)
 	$(BIN)/python -m tests.bench $(BENCH)
 
 .PHONY: deps

@@ -15,7 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from tests.bench import database_metrics, database_run, install, report, store_metrics, store_run
+from tests.bench import (
+    database_metrics,
+    database_run,
+    import_metrics,
+    import_run,
+    install,
+    report,
+    store_metrics,
+    store_run,
+)
 from tests.bench.backends import BACKENDS
 from tests.bench.cloud import DATABASES
 from tests.bench.metrics import METRICS, QUICK, Bench, Metric, Scale
@@ -29,10 +38,13 @@ ROUNDS = 3
 DATABASE_ROUNDS = 2
 KIB_PER_GIB = 1024 * 1024
 STORE_ROUNDS = 3
+IMPORT_ROUNDS = 3
 ELSEWHERE = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
 `--million` lists of a million images as well; `--only list,get` some of it; `--markdown FILE` keeps the tables.
-On every kind of store: `make bench BENCH=--stores`, or some: `make bench BENCH="--stores s3,rbd"`."""
+On every kind of store: `make bench BENCH=--stores`, or some: `make bench BENCH="--stores s3,rbd"`. Imports:
+`make bench BENCH=--imports`."""
 STORES_PAGE = Path(__file__).parents[2] / "docs/benchmarks-stores.md"
+IMPORTS_PAGE = STORES_PAGE.with_name("benchmarks-imports.md")
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
 SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
 whole process tree; during downloads the client has one processor and the server the others. The targets of the
@@ -50,6 +62,8 @@ def main() -> int:
         return _on_databases(options)
     if options.stores:
         return _on_stores(options)
+    if options.imports:
+        return _of_imports(options)
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     results = Results()
@@ -111,6 +125,28 @@ def _on_stores(options: argparse.Namespace) -> int:
     return 1 if any(results.failures for results in found.values()) else 0
 
 
+def _of_imports(options: argparse.Namespace) -> int:
+    folder = options.folder or environments.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = import_run.Plan(
+        services=[name for name in options.servers if name != "nginx"],
+        only=options.only or (),
+        rounds=options.rounds or (1 if options.quick else IMPORT_ROUNDS),
+        quick=options.quick,
+        folder=folder,
+    )
+    load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
+    found = import_run.run(plan)
+    print(import_run.plain(plan, found))
+    whole = len(plan.services) == len(ALL_SERVERS) - 1 and not (options.quick or options.only)
+    page = options.markdown or (IMPORTS_PAGE if whole else None)
+    if page:
+        title = f"{datetime.now(UTC):%Y-%m-%d}, {plan.rounds} round{'s' * (plan.rounds > 1)}{', quick' * options.quick}"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(import_run.markdown(plan, found, title, [*_machine(), load]))
+    return 1 if any(results.failures for results in found.values()) else 0
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round with small sizes")
@@ -118,11 +154,12 @@ def _options() -> argparse.Namespace:
     names = ", ".join(metric.name for metric in METRICS)
     on_databases = [metric.name for metric in database_metrics.METRICS]
     on_stores = [metric.name for metric in store_metrics.METRICS]
+    of_imports = [metric.name for metric in import_metrics.METRICS]
     parser.add_argument(
         "--only",
-        type=_names([*(metric.name for metric in METRICS), *on_databases, *on_stores]),
+        type=_names([*(metric.name for metric in METRICS), *on_databases, *on_stores, *of_imports]),
         help=f"some metrics of: {names}; with --database of: {', '.join(on_databases)}; "
-        f"with --stores of: {', '.join(on_stores)}",
+        f"with --stores of: {', '.join(on_stores)}; with --imports of: {', '.join(of_imports)}",
     )
     parser.add_argument(
         "--database",
@@ -136,6 +173,11 @@ def _options() -> argparse.Namespace:
         type=_names(list(BACKENDS)),
         help=f"measure uploads and downloads there and nothing else: all, or some of: {', '.join(BACKENDS)}; a full "
         f"run of all also writes {STORES_PAGE.name}",
+    )
+    parser.add_argument(
+        "--imports",
+        action="store_true",
+        help=f"measure imports and nothing else; a full run also writes {IMPORTS_PAGE.name}",
     )
     parser.add_argument("--million", action="store_true", help="with --database: our lists of a million images as well")
     parser.add_argument(

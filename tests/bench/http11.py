@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -33,8 +34,10 @@ class Connection:
     Not for several threads. Every request raises UnexpectedAnswer unless the status is the expected one.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, headers: Mapping[str, str] | None = None) -> None:
+        """`headers` go with every request."""
         self._port = port
+        self._headers = dict(headers or {})
         self._socket: socket.socket | None = None
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
 
@@ -53,7 +56,7 @@ class Connection:
         discard: bool = False,
     ) -> Answer:
         """Send a request with a small body and read the answer; `discard` counts the body without keeping it."""
-        fields = {**(headers or {})}
+        fields = {**self._headers, **(headers or {})}
         if body or method in ("POST", "PATCH", "PUT"):
             fields["Content-Length"] = str(len(body))
         connection = self._send(_head(method, path, fields) + body)
@@ -63,7 +66,7 @@ class Connection:
     def upload(self, path: str, source: BinaryIO, offset: int, size_bytes: int, chunk_bytes: int | None) -> None:
         """PUT `size_bytes` of the file from `offset` on; with `chunk_bytes` chunked, else with Content-Length."""
         length = {"Transfer-Encoding": "chunked"} if chunk_bytes else {"Content-Length": str(size_bytes)}
-        head = _head("PUT", path, {"Content-Type": "application/octet-stream", **length})
+        head = _head("PUT", path, {**self._headers, "Content-Type": "application/octet-stream", **length})
         connection = self._send(head)
         # A server that answers early may close: its answer says more than the broken pipe.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -75,7 +78,7 @@ class Connection:
 
     def open_upload(self, path: str, size_bytes: int) -> socket.socket:
         """Begin a PUT and hand out the socket: the caller sends the body in its own time, then calls finish."""
-        fields = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        fields = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes), **self._headers}
         return self._send(_head("PUT", path, fields))
 
     def finish_upload(self) -> None:

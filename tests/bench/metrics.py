@@ -90,10 +90,10 @@ class Metric:
     measure: Callable[[Bench, str, State], Figures]
 
 
-def run_client(job: client.Job) -> client.Outcome:
+def run_client(job: client.Job, program: str = "tests.bench.client") -> client.Outcome:
     """Run one job in a process of its own; raises CalledProcessError when it failed (its traceback is on stderr)."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.client"],
+        [sys.executable, "-m", program],
         input=json.dumps(job).encode(),
         stdout=subprocess.PIPE,
         cwd=REPOSITORY,
@@ -179,10 +179,10 @@ def stored(bench: Bench, streams: int) -> Iterator[dict[str, list[str]]]:
             delete(bench.servers[subject], ids)
 
 
-def check_bytes(server: Server, image_id: str, file: Path) -> None:
+def check_bytes(server: Server, image_id: str, file: Path, query: str = "") -> None:
     """Compare all of it: a fast server that delivers other bytes would win. Without ranges, which some stores lack."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    connection.request("GET", f"/v2/images/{image_id}/file")
+    connection.request("GET", f"/v2/images/{image_id}/file{query}", headers=server.headers)
     with file.open("rb") as source, connection.getresponse() as answer:
         pieces = iter(partial(source.read, MIB), b"")
         same = answer.status == 200 and all(answer.read(len(piece)) == piece for piece in pieces) and not answer.read(1)
@@ -192,7 +192,7 @@ def check_bytes(server: Server, image_id: str, file: Path) -> None:
 
 
 def delete(server: Server, image_ids: list[str]) -> None:
-    connection = Connection(server.port)
+    connection = Connection(server.port, server.headers)
     for image_id in image_ids:
         connection.request("DELETE", f"/v2/images/{image_id}", 204)
     connection.close()

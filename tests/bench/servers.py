@@ -51,6 +51,7 @@ class Server(ABC):
         self.stores = stores or {"glance_store": single_store(folder / "images")}
         self.port = free_port()
         self.database = folder / "images.sqlite"
+        self.headers: dict[str, str] = {}  # of every request that is made of it here
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -110,7 +111,7 @@ class Server(ABC):
         return procfs.cpu_s(self.root_pid)
 
     def _answers(self) -> bool:
-        connection = Connection(self.port)
+        connection = Connection(self.port, self.headers)
         try:
             connection.request("GET", self.ready_path, self.ready_status, discard=True)
         except (OSError, UnexpectedAnswer):
