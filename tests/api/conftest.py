@@ -8,6 +8,7 @@ import pytest
 from blick.conf.settings import (
     DatabaseSettings,
     IdentitySettings,
+    ImportSettings,
     PolicySettings,
     ServerSettings,
     Settings,
@@ -27,6 +28,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         ),
         database=DatabaseSettings(connection=database_url, sqlite_synchronous=False),
         policy=PolicySettings(policy_file=tmp_path / "policy.yaml", policy_dirs=(tmp_path / "policy.d",)),
+        imports=ImportSettings(staging_dir=tmp_path / "staging", work_dir=tmp_path / "work"),
         identity=IdentitySettings(kind="none"),
         server=ServerSettings(bind_host="127.0.0.1"),
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.service import OCTETS, Service
+from tests.support.service import Service
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 NO_CACHE = "Caching via API is not supported at this site."
@@ -38,13 +38,6 @@ async def test_a_malformed_import_says_what_is_missing(service: Service, body: b
     answer = await service.call("owner", "POST", f"/v2/images/{UNKNOWN}/import", content=body, headers=PLAIN)
     assert answer.status_code == 400
     assert text in answer.text
-
-
-@pytest.mark.parametrize("headers", [OCTETS, {"content-type": "text/plain"}])
-async def test_staging_is_not_available(service: Service, headers: dict[str, str]) -> None:
-    answer = await service.call("owner", "PUT", f"/v2/images/{UNKNOWN}/stage", content=b"data", headers=headers | PLAIN)
-    assert answer.status_code == 404
-    assert "'glance-direct' method is not available at this site." in answer.text
 
 
 @pytest.mark.parametrize(

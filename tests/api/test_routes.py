@@ -90,6 +90,7 @@ async def test_what_is_not_there(service: Service) -> None:
     bodies: dict[tuple[str, str], dict[str, Any]] = {
         ("PATCH", "/v2/images/{image_id}"): {"headers": PATCH_2_1, "json": []},
         ("PUT", "/v2/images/{image_id}/file"): {"headers": OCTETS, "content": b"x"},
+        ("PUT", "/v2/images/{image_id}/stage"): {"headers": OCTETS, "content": b"x"},
         ("POST", "/v2/images/{image_id}/members"): {"json": {"member": "p2"}},
         ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"json": {"status": "accepted"}},
         ("POST", "/v2/images/{image_id}/locations"): {"json": {"url": "https://images.test/x"}},
@@ -117,7 +118,7 @@ def request_for(method: str, path: str, rule: str) -> Request:
         case ("PATCH", _):
             change = [{"op": "replace", "path": "/visibility", "value": visibility}]
             return Request({"json": change, "headers": PATCH_2_1})
-        case ("PUT", "file"):
+        case ("PUT", "file" | "stage"):
             return Request({"content": b"data", "headers": OCTETS}, status=204)
         case ("GET", "file"):
             return Request()
@@ -132,7 +133,7 @@ def request_for(method: str, path: str, rule: str) -> Request:
 
 async def prepared(service: Service, method: str, path: str) -> str:
     """The path with an image that takes that request."""
-    fresh = (method, path) == ("PUT", "/v2/images/{image_id}/file")
+    fresh = (method, path.rpartition("/")[2]) in (("PUT", "file"), ("PUT", "stage"))
     image = await (service.create(tags=["t"]) if fresh else service.create_active(b"data", tags=["t"]))
     members = f"/v2/images/{image['id']}/members"
     assert (await service.call("owner", "POST", members, json={"member": "p2"})).status_code == 200
