@@ -8,13 +8,17 @@ metadata lies further on, and stream-optimised VMDK, which ends in a footer. All
 """
 
 import logging
+import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from blick.conf.settings import ImageFormatSettings
 from blick.model.errors import UnsupportedMediaType
+from blick.stream import parents
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ HEAD_BYTES: Final = MIB
 _SMALL_HEAD_BYTES: Final = 64 << 10
 """Enough for every header but VMDK's and VHDX's; a short piece spares copying the long one ten times."""
 
-_TAIL_BYTES: Final = 1536
+END_BYTES: Final = 1536
 """Length of the VMDK footer, the only thing that is looked for at the end."""
 
 _VIRTUAL_SIZE_MAX: Final = (1 << 63) - 1
@@ -74,6 +78,23 @@ class Inspection:
         self._curious = False
         self._tail: bytes | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Is there nothing more to learn? Then the rest of the bytes need not be fed."""
+        return self._head is None and not self._curious
+
+    @property
+    def wants_only_end(self) -> bool:
+        """Does nothing count any more but the last `END_BYTES` bytes? Then those between need not be fed."""
+        return self._curious and self._tail is not None
+
+    @property
+    def content(self) -> str | None:
+        """The format that was found, whatever was declared; "raw" where none was. None before that is known (the
+        first MiB, or `finish`), and where nothing is looked at.
+        """
+        return None if self._content is None else str(self._content.NAME)
+
     def feed(self, chunk: memoryview) -> None:
         """Look at the next piece of the body, of any length; pieces of about 1 MiB are the cheapest.
 
@@ -118,12 +139,12 @@ class Inspection:
         if sorted(matches) == ["gpt", "iso"]:  # a hybrid: a CD image that can be put on a stick as it is
             del matches["gpt"]
         complaint = self._mismatch(matches)
-        if complaint is None:
-            self._accept(matches)
-        elif self._settings.require_image_format_match:
-            raise UnsupportedMediaType(complaint)
-        else:
+        if complaint is not None:
+            if self._settings.require_image_format_match:
+                raise UnsupportedMediaType(complaint)
             _LOG.warning("Content accepted although it does not match: %s", complaint)
+        if complaint is None or len(matches) == 1:
+            self._accept(matches, head)
 
     def _mismatch(self, matches: dict[str, _Match]) -> str | None:
         if len(matches) > 1:
@@ -137,10 +158,11 @@ class Inspection:
             return None
         return f"Image content does not match disk_format: declared {self._declared}, found {content}."
 
-    def _accept(self, matches: dict[str, _Match]) -> None:
+    def _accept(self, matches: dict[str, _Match], head: bytearray) -> None:
         """The content fits; check its safety now, or watch on if the inspector has not seen all it needs."""
         match = next(iter(matches.values()), None) or _Match(_inspector("raw"))
         self._content = match.inspector
+        self._require_no_parent(parents.told_by_head(self._content.NAME, bytes(head)))
         if match.broken and self._declared == self._content.NAME:
             self._give_up()
         if match.broken or self._content.complete or self._content.NAME not in ("vhdx", "vmdk"):
@@ -197,10 +219,10 @@ class Inspection:
         self._tail = b""
 
     def _keep_tail(self, chunk: memoryview) -> None:
-        if len(chunk) >= _TAIL_BYTES:
-            self._tail = bytes(chunk[-_TAIL_BYTES:])
+        if len(chunk) >= END_BYTES:
+            self._tail = bytes(chunk[-END_BYTES:])
         else:
-            self._tail = ((self._tail or b"") + bytes(chunk))[-_TAIL_BYTES:]
+            self._tail = ((self._tail or b"") + bytes(chunk))[-END_BYTES:]
 
     def _finish_content(self) -> None:
         if self._tail:
@@ -214,6 +236,7 @@ class Inspection:
         content = self._content
         try:
             content.finish()
+            self._require_no_parent(parents.told_by_metadata(content))
             content.safety_check()
         except _library().SafetyCheckFailed as error:
             failed = set(error.failures) - self._tolerated()
@@ -245,9 +268,32 @@ class Inspection:
             raise UnsupportedMediaType("Image failed safety checks: its header names an impossible size.")
         return virtual_size
 
+    def _require_no_parent(self, complaint: str | None) -> None:
+        if complaint is not None:
+            _LOG.warning("Content of format %s refused: %s", self._content, complaint)
+            raise UnsupportedMediaType(f"Image failed safety checks: {complaint}")
+
     def _unsafe(self, error: Exception) -> UnsupportedMediaType:
         _LOG.warning("Content of format %s refused: %s", self._content, error)
         return UnsupportedMediaType(f"Image failed safety checks: {_reason(error)}")
+
+
+def inspect_file(file: Path, inspection: Inspection, go_on: Callable[[], bool] = lambda: True) -> int | None:
+    """Feed a whole file to `inspection`, as far as that is curious, and conclude; gives what `finish` gives.
+
+    Blocks, usually for one MiB; a hostile VHDX makes it read up to the end, which `go_on`, asked between two MiB, may
+    keep it from: InterruptedError then. Raises UnsupportedMediaType, OSError.
+    """
+    buffer = bytearray(MIB)
+    with file.open("rb", buffering=0) as source, memoryview(buffer) as view:
+        size_bytes = os.fstat(source.fileno()).st_size
+        while not inspection.is_settled and (count := source.readinto(buffer)):
+            if not go_on():
+                raise InterruptedError
+            inspection.feed(view[:count])
+            if inspection.wants_only_end:
+                source.seek(max(source.tell(), size_bytes - END_BYTES))
+    return inspection.finish(size_bytes)
 
 
 def _library() -> ModuleType:

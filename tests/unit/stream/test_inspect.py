@@ -366,9 +366,14 @@ def test_vhdx_without_a_region_table_is_refused_only_where_formats_must_match() 
 
 def test_a_mismatch_is_let_through_when_formats_need_not_match() -> None:
     assert inspect(b"\x07" * 5000, "qcow2", options=LENIENT) is None
-    assert inspect(qcow2(backing=1), "vmdk", options=LENIENT) is None
+    assert inspect(qcow2(), "vmdk", options=LENIENT) is None
     assert inspect(vdi()[:2048] + iso()[2048:], "raw", options=LENIENT) is None
     assert inspect(qcow2(), "qcow2", options=LENIENT) == 5 * MIB
+
+
+@pytest.mark.parametrize("data", [qcow2(backing=1), b"QED\0".ljust(4096, b"\0"), partition_table(kinds=())])
+def test_what_is_unsafe_is_refused_also_where_formats_need_not_match(data: bytes) -> None:
+    assert "safety checks" in refused(data, "vmdk", LENIENT)
 
 
 # Early, and cheap
