@@ -183,11 +183,11 @@ def store_failed(
     _set_lists(connection, work, waiting - {store_id}, failed | {store_id}, moment.now)
 
 
-def succeed(connection: Connection, job: Job, work: ImportWork, moment: Moment) -> None:
-    """Everything is there. Raises Gone."""
+def succeed(connection: Connection, job: Job, work: ImportWork, copied_bytes: int, moment: Moment) -> None:
+    """Everything is there: so many bytes, over all stores. Raises Gone."""
     _ours(connection, work, moment)
     jobs.finish(connection, job, moment.ms)
-    _end_task(connection, work, SUCCESS, moment, result={"image_id": work.image_id})
+    _end_task(connection, work, SUCCESS, moment, message=_copied(copied_bytes), result={"image_id": work.image_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,11 @@ def _undo_status(connection: Connection, work: ImportWork, undoing: Undoing, mom
 def sign_of_life(connection: Connection, work: ImportWork, now: datetime, copied_bytes: int) -> None:
     """Let people see in the task that the work goes on. Without effect where there is none."""
     if work.method != RESUMABLE_UPLOAD:
-        tasks.touch(connection, work.id, now, f"Copied {copied_bytes >> 20} MiB" if copied_bytes else None)
+        tasks.touch(connection, work.id, now, _copied(copied_bytes) if copied_bytes else None)
+
+
+def _copied(copied_bytes: int) -> str:
+    return f"Copied {copied_bytes >> 20} MiB"
 
 
 def _ours(connection: Connection, work: ImportWork, moment: Moment) -> Image:

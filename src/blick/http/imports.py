@@ -1,22 +1,30 @@
 """Imports over HTTP: POST import and PUT stage of /v2/images/{image_id} (spec: images-api §10.3, §11.1)."""
 
-from typing import NoReturn
-
 from starlette.responses import Response
 
 from blick.http.image_data import expected_bytes, require_octets
 from blick.http.request import Request
-from blick.http.responses import no_content
+from blick.http.responses import accepted, no_content
 from blick.model import import_input
-from blick.model.errors import Invalid, NotFound
+from blick.model.errors import NotFound
 from blick.model.import_job import GLANCE_DIRECT
+from blick.ops.imports import start as starting
 from blick.ops.imports.enabled import enabled_methods
 from blick.ops.stage import stage as stage_data
 
 
-async def start(request: Request) -> NoReturn:
-    """POST /v2/images/{image_id}/import: 400, whichever method it names"""
-    raise Invalid(f"Unknown import method name '{import_input.method_name(await request.json())}'.")
+async def start(request: Request) -> Response:
+    """POST /v2/images/{image_id}/import"""
+    services, context = request.services, request.context
+    wanted = import_input.parse(
+        await request.json(),
+        request.headers.get("x-image-meta-store") or None,
+        enabled_methods(services.settings),
+        multi_store=services.settings.stores.multi_store,
+    )
+    image = await starting.require_startable(services, context, request.path_params["image_id"], wanted)
+    await starting.start(services, context, image, wanted)
+    return accepted()
 
 
 async def stage(request: Request) -> Response:

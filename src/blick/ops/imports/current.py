@@ -1,0 +1,102 @@
+"""One import under way: what all of its steps share, and how they note what they have done."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from blick.db import images, imports, jobs
+from blick.db.jobs import Job
+from blick.jobs.progress import Progress
+from blick.model.context import RequestContext
+from blick.model.errors import Gone
+from blick.model.image import Image
+from blick.model.import_job import ImportState, ImportWork
+from blick.ops.imports.start import moment
+from blick.ops.services import Services
+
+_TELL_EVERY_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class CurrentImport:
+    """Not shared between processes; `step` and `state` are as the database has them."""
+
+    services: Services
+    job: Job
+    work: ImportWork
+    context: RequestContext
+    step: str
+    state: ImportState
+    copied_bytes: int = 0
+    progress: Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.services.database, self.job, self.services.now_ms, self._sign_of_life)
+
+    @classmethod
+    async def of(cls, services: Services, job: Job) -> "CurrentImport":
+        """The import that `job` is about, with what it needs of its caller. Raises ServiceUnavailable."""
+        work = ImportWork.from_payload(job.payload)
+        sealed = await services.database.read(jobs.secret_of, job) if work.has_secret else None
+        context = work.context(services.sealer.open(sealed) if sealed else None)
+        return cls(services, job, work, context, job.step, ImportState.from_json(job.state))
+
+    @property
+    def is_resumed(self) -> bool:
+        """Has somebody been at it before, who may have left something?"""
+        return self.job.attempts > 1
+
+    async def image(self) -> Image:
+        """The image as it is now. Raises Gone if it is not there any more."""
+        image = await self.services.database.read(images.get, self.work.image_id, None)
+        if image is None:
+            raise Gone(imports.ABORTED)
+        return image
+
+    async def advance(
+        self,
+        step: str,
+        state: ImportState,
+        values: Mapping[str, Any] | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Note that everything before `step` is done, with what that gave the image. Raises Gone."""
+        await self.services.database.write(
+            partial(imports.advance, values=values, properties=properties),
+            self.job,
+            self.work,
+            step,
+            state.json(),
+            moment(self.services),
+        )
+        self.step, self.state = step, state
+
+    @asynccontextmanager
+    async def telling(self, phase: str) -> AsyncIterator[Callable[[int, int | None], None]]:
+        """Gives what notes how far `phase` is, without waiting; it is told from time to time."""
+        known: tuple[int, int | None] = (0, None)
+
+        def tell(done_bytes: int, total_bytes: int | None) -> None:
+            nonlocal known
+            known = (done_bytes, total_bytes)
+
+        async def tell_on() -> None:
+            while True:
+                await asyncio.sleep(_TELL_EVERY_S)
+                await self.progress.note(phase, *known)
+
+        await self.progress.note(phase, *known)
+        telling = asyncio.create_task(tell_on(), name=f"progress of job {self.job.id}")
+        try:
+            yield tell
+        finally:
+            telling.cancel()
+            # A job that was lost meanwhile says so at its next step.
+            await asyncio.gather(telling, return_exceptions=True)
+
+    def _sign_of_life(self, connection: Any, now: datetime) -> None:
+        imports.sign_of_life(connection, self.work, now, self.copied_bytes)

@@ -1,0 +1,319 @@
+"""The bytes of an import go into its stores, judged once meanwhile (spec: import-and-tasks §6).
+
+Each store gets them by the shortest way that it knows: the first one that can takes the staged file itself, others copy
+it without our help or are written to. Nothing is committed before the bytes have been judged, but for copies that a
+store makes by itself: these are removed again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+
+from blick.db import imports, outbox
+from blick.db.imports import Data
+from blick.model.blob import Location
+from blick.model.errors import (
+    BlickError,
+    DataNotFound,
+    Invalid,
+    LimitExceeded,
+    SourceBroken,
+    SourceUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
+from blick.model.image import Image
+from blick.model.import_job import COPY_IMAGE, SourceData
+from blick.ops import quota, store_access
+from blick.ops.cleanup import CLAIM_MS, remove_bytes
+from blick.ops.imports import data as import_data
+from blick.ops.imports.current import CurrentImport
+from blick.ops.imports.start import moment
+from blick.stores.base import ActsForCaller, CanAdopt, CanCopy, OwnsUri, Store
+from blick.stream.body import BodySource, PiecesBody
+from blick.stream.hop import to_the_end
+from blick.stream.pump import move
+
+_log = logging.getLogger(__name__)
+
+# How often, and how many seconds apart, a store that does not answer is tried.
+_TRIES = 3
+_FIRST_PAUSE_S = 0.5
+# How often somebody else's removal of old bytes is waited for.
+_SETTLING_TRIES = 20
+
+
+class StoreRefused(BlickError):
+    """The store `store_id` did not take the bytes, and all of them had to."""
+
+    def __init__(self, store_id: str, reason: BlickError) -> None:
+        self.store_id = store_id
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+class Placing:
+    """Writes the import's bytes to its stores. Once."""
+
+    def __init__(self, current: CurrentImport, step: str) -> None:
+        self._current = current
+        self._step = step
+        self._recording = asyncio.Lock()  # the state is one, and every record of it holds all
+        self._adopted_by: str | None = None
+        self.unrecorded: list[Location] = []
+        """Bytes that are in a store and on no record yet: whoever undoes the import has to remove them."""
+        self.in_doubt: set[str] = set()
+        """Stores that were cut off, so that something may be left in them."""
+
+    async def place(self) -> None:
+        """Do it, and leave out the stores that have the bytes already.
+
+        Raises StoreRefused if a store failed and all have to succeed, or if none succeeded; what the judgement raises;
+        SourceError, Conflict, Gone.
+        """
+        current = self._current
+        image = await current.image()
+        known = {*current.state.done, *current.state.failed}
+        stores = [store_id for store_id in current.work.stores if store_id not in known]
+        if current.is_resumed:
+            self.in_doubt.update(stores)
+        async with self._judged(image) as judging:
+            await self._place_all(image, stores, judging)
+        if not current.state.done:
+            store_id = current.state.failed[-1]
+            raise StoreRefused(store_id, StoreUnavailable(store_id, "no store took the data"))
+
+    @asynccontextmanager
+    async def _judged(self, image: Image) -> AsyncIterator["asyncio.Task[Data]"]:
+        judging = asyncio.create_task(import_data.judge(self._current, image), name=f"judging {image.id}")
+        try:
+            yield judging
+        finally:
+            judging.cancel()
+            await asyncio.wait({judging})
+
+    async def _place_all(self, image: Image, stores: Sequence[str], judging: "asyncio.Task[Data]") -> None:
+        most = self._current.services.settings.imports.max_parallel_stores
+        turns = asyncio.Semaphore(1 if self._current.work.method == COPY_IMAGE else most)
+
+        async def one(store_id: str) -> None:
+            async with turns:
+                await self._place(image, store_id, judging)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for store_id in stores:
+                    group.create_task(one(store_id), name=f"import of {image.id} into {store_id}")
+        except BaseExceptionGroup as errors:
+            # The first is what went wrong; the others were cut off because of it.
+            raise errors.exceptions[0] from None
+
+    async def _place(self, image: Image, store_id: str, judging: "asyncio.Task[Data]") -> None:
+        try:
+            location = await self._stored(image, store_id, judging)
+            await self._record(image, store_id, location, await asyncio.shield(judging))
+        except (StoreError, LimitExceeded, Invalid) as error:
+            if judging.done() and not judging.cancelled() and judging.exception() is error:
+                raise
+            _log.warning("image %s is not taken by store %s: %s", image.id, store_id, error)
+            if self._current.work.all_stores_must_succeed:
+                raise StoreRefused(store_id, error) from error
+            await self._record_failure(image, store_id)
+
+    async def _stored(self, image: Image, store_id: str, judging: "asyncio.Task[Data]") -> Location:
+        services = self._current.services
+        store = services.stores.by_id(store_id)
+        if isinstance(store, ActsForCaller):
+            store = store.acting_for(self._current.context)
+        for attempt in range(1, _TRIES + 1):
+            try:
+                await self._make_ready(image, store_id, store)
+                return await self._write(image, store_id, store, judging)
+            except StoreUnavailable as error:
+                # What a broken-off try has committed goes when the next one makes ready, or with what is in doubt.
+                self.in_doubt.add(store_id)
+                self.unrecorded = [place for place in self.unrecorded if place.store != store_id]
+                if attempt == _TRIES:
+                    raise
+                _log.info("store %s is tried again for image %s: %s", store_id, image.id, error)
+            await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+    async def _make_ready(self, image: Image, store_id: str, store: Store) -> None:
+        """Nothing of the image is in the store, or is about to be removed from it, when we begin."""
+        for entry in await self._current.services.database.read(outbox.of_image, image.id):
+            if entry.location.metadata.get("store", store_id) == store_id:
+                await self._settle(entry, store_id)
+        if store_id in self.in_doubt and not self._holds(image, store_id, store):
+            await store.discard(image.id)
+
+    async def _settle(self, entry: outbox.LocationDelete, store_id: str) -> None:
+        """Remove what waits for its removal; else that would come later, and meet what we write."""
+        services = self._current.services
+        for _ in range(_SETTLING_TRIES):
+            ours = await services.database.write(outbox.claim, entry, services.now_ms() + CLAIM_MS)
+            if ours is not None:
+                if await remove_bytes(services, ours, self._current.context):
+                    return
+                raise StoreUnavailable(store_id, "earlier data of the image cannot be removed yet")
+            await asyncio.sleep(_FIRST_PAUSE_S)
+            left = await services.database.read(outbox.of_image, entry.image_id)
+            entry = next((each for each in left if each.id == entry.id), entry)
+            if all(each.id != entry.id for each in left):
+                return
+        raise StoreUnavailable(store_id, "earlier data of the image is still being removed")
+
+    def _holds(self, image: Image, store_id: str, store: Store) -> bool:
+        """Is one of the image's locations in this store, under whichever of its names?"""
+        return any(
+            place.metadata.get("store") == store_id or (isinstance(store, OwnsUri) and store.owns(place.uri))
+            for place in image.locations
+        )
+
+    async def _write(self, image: Image, store_id: str, store: Store, judging: "asyncio.Task[Data]") -> Location:
+        source = self._current.state.source
+        assert source is not None
+        with_source = import_data.store_of(self._current.services, source)
+        try:
+            location = await self._adopted(image, store_id, store, with_source, source, judging)
+            if location is None and isinstance(store, CanCopy):
+                location = await store.copy_from(with_source, source.location, image.id)
+        except DataNotFound as error:
+            raise SourceBroken(f"The data to import is gone: {error}") from error
+        except StoreError as error:
+            if error.store == with_source.name != store.name:
+                raise SourceUnavailable(str(error)) from error
+            raise
+        if location is None:
+            location = await self._written(image, store, source, judging)
+        self.unrecorded.append(location)
+        await self._require_whole(store, location, source)
+        self._told(source.size_bytes)
+        await asyncio.shield(judging)
+        return location
+
+    async def _adopted(
+        self,
+        image: Image,
+        store_id: str,
+        store: Store,
+        with_source: Store,
+        source: SourceData,
+        judging: "asyncio.Task[Data]",
+    ) -> Location | None:
+        """The staged file itself, for one store; None: it is taken, or this store cannot."""
+        if self._current.work.method == COPY_IMAGE or not isinstance(store, CanAdopt) or self._adopted_by is not None:
+            return None
+        self._adopted_by = store_id
+        await asyncio.shield(judging)
+        location = await store.adopt(with_source, source.location, image.id)
+        if location is None:
+            self._adopted_by = None
+        return location
+
+    async def _written(self, image: Image, store: Store, source: SourceData, judging: "asyncio.Task[Data]") -> Location:
+        services = self._current.services
+        async with (
+            store.writer(image.id, source.size_bytes) as writer,
+            aclosing(import_data.pieces(services, source)) as pieces,
+        ):
+            await move(
+                _Told(PiecesBody(pieces), self),
+                writer.write,
+                cap_bytes=source.size_bytes,
+                expected_bytes=source.size_bytes,
+                threads=services.threads,
+            )
+            await asyncio.shield(judging)
+            return await writer.commit()
+
+    async def _require_whole(self, store: Store, location: Location, source: SourceData) -> None:
+        size_bytes = await store.size_bytes(location)
+        if size_bytes != source.size_bytes:
+            raise StoreError(store.name, f"it has {size_bytes} bytes of the {source.size_bytes} that it was given")
+
+    def _told(self, count: int) -> None:
+        self._current.copied_bytes = max(self._current.copied_bytes, count)
+
+    async def note(self, count: int) -> None:
+        """So many more bytes were written, in whichever store."""
+        current = self._current
+        assert current.state.source is not None
+        current.copied_bytes += count
+        total_bytes = current.state.source.size_bytes * len(current.work.stores)
+        await current.progress.note("storing", min(current.copied_bytes, total_bytes), total_bytes)
+
+    async def _record(self, image: Image, store_id: str, location: Location, judged: Data) -> None:
+        current = self._current
+        services = current.services
+        store = services.stores.by_id(store_id)
+        await store_access.tell_of_new(services, store, location, image)
+        named = {"store": store_id} if services.settings.stores.multi_store else {}
+        recorded = Location(location.store, location.uri, {**location.metadata, **named})
+        async with self._recording:
+            state = replace(current.state, done={**current.state.done, store_id: location.uri})
+            everywhere = len(state.done) == len(current.work.stores)
+            await services.database.write(
+                partial(imports.store_done, activates=everywhere or not current.work.all_stores_must_succeed),
+                current.job,
+                current.work,
+                store_id,
+                recorded,
+                judged,
+                self._step,
+                state.json(),
+                moment(services),
+                quota.storage(services, image.owner),
+            )
+            current.state = state
+            self.unrecorded.remove(location)
+            self.in_doubt.discard(store_id)
+        _log.info("image %s is in store %s: %d bytes", image.id, store_id, judged.size_bytes)
+
+    async def _record_failure(self, image: Image, store_id: str) -> None:
+        current = self._current
+        await to_the_end(self._take_back(store_id))
+        leftovers = [outbox.leftovers(image.id, store_id)] if store_id in self.in_doubt else []
+        async with self._recording:
+            state = replace(current.state, failed=(*current.state.failed, store_id))
+            await current.services.database.write(
+                imports.store_failed,
+                current.job,
+                current.work,
+                store_id,
+                self._step,
+                state.json(),
+                leftovers,
+                moment(current.services),
+            )
+            current.state = state
+            self.in_doubt.discard(store_id)
+
+    async def _take_back(self, store_id: str) -> None:
+        """Remove what is in the store and was not recorded; what cannot be removed now is in doubt."""
+        for location in [place for place in self.unrecorded if place.store == store_id]:
+            self.unrecorded.remove(location)
+            try:
+                await self._current.services.stores.by_id(store_id).delete(location)
+            except DataNotFound:
+                continue
+            except StoreError as error:
+                _log.warning("store %s cannot be cleaned up yet: %s", store_id, error)
+                self.in_doubt.add(store_id)
+
+
+class _Told:
+    """A body whose progress is told to people."""
+
+    def __init__(self, body: BodySource, placing: Placing) -> None:
+        self._body = body
+        self._placing = placing
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """See BodySource. Raises Gone besides, once the job is not ours any more."""
+        count = await self._body.readinto(buffer)
+        await self._placing.note(count)
+        return count
