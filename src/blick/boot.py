@@ -25,6 +25,7 @@ from blick.identity.trusted_headers import TrustedHeaders
 from blick.jobs.sealing import Sealer
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
+from blick.ops.imports.plugins.registry import plugins_of
 from blick.ops.services import Services, epoch_ms, this_process
 from blick.policy import limits
 from blick.policy.enforcer import Enforcer
@@ -67,7 +68,8 @@ async def _close(services: Services) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """What has to be right before any worker starts: reachable database at our revision, usable stores and policies.
+    """What has to be right before any worker starts: reachable database at our revision, usable stores, policies and
+    import plugins.
 
     Raises StartRefused with a text for the operator.
     """
@@ -85,6 +87,7 @@ def prepare(settings: Settings) -> None:
     _protections(settings, policy)
     policy.close()
     _image_schema(settings)
+    plugins_of(settings)
     open_stores(settings.stores)
 
 

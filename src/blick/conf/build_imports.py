@@ -38,6 +38,7 @@ def import_settings(reading: Reading) -> ImportSettings:
         convert_to=get("image_conversion", "output_format"),
         convert_memory_mib=get("blick", "convert_memory"),
         convert_cpu_time_s=get("blick", "convert_cpu_time"),
+        python_interpreter=_python_interpreter(reading),
         decompress_ratio=get("blick", "decompress_ratio"),
         legacy_convert_to=get("taskflow_executor", "conversion_format"),
         download_properties=get("glance_download_properties", "extra_properties"),
@@ -64,6 +65,11 @@ def fetch_settings(reading: Reading) -> FetchSettings:
         insecure=reading.get("blick", "fetch_insecure"),
         retries=reading.get("blick", "fetch_retries"),
     )
+
+
+def _python_interpreter(reading: Reading) -> Path | None:
+    path = reading.text("wsgi", "python_interpreter")
+    return Path(path) if path else None
 
 
 def _node_url(reading: Reading) -> str:

@@ -93,6 +93,8 @@ class ImportSettings:
     convert_to: str = "raw"
     convert_memory_mib: int = 1024
     convert_cpu_time_s: int = 3600
+    # What starts helpers; None: the Python that runs. A server that embeds Python may not be one.
+    python_interpreter: Path | None = None
     decompress_ratio: int = 200
     legacy_convert_to: str | None = None
     download_properties: tuple[str, ...] = ("hw_", "trait:", "os_distro", "os_secure_boot", "os_type")

@@ -7,7 +7,7 @@ and run in the option's order, each in a step of its own: one that was cut off i
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from blick.model.context import RequestContext
 from blick.model.image import Image
@@ -44,15 +44,23 @@ class PluginResult:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Plugin(Protocol):
     """One plugin: a module, or an object, with these."""
 
-    name: str
-    changes_data: bool
-    """May it ever? Then nothing is hashed before it has run."""
+    @property
+    def name(self) -> str:
+        """That of its entry point."""
+        ...
+
+    @property
+    def changes_data(self) -> bool:
+        """May it ever? Then nothing is hashed before it has run."""
+        ...
 
     async def run(self, services: Services, given: PluginInput, tell: Tell) -> PluginResult:
-        """Do it. Raises Invalid, UnsupportedMediaType, LimitExceeded with a text for the caller: the import fails so.
+        """Do it. Raises Invalid, UnsupportedMediaType, LimitExceeded, StoreFull with a text for the caller: the import
+        fails so. ServiceUnavailable, where this node cannot do it now: it is tried again, later or elsewhere.
 
         Cancelled or failed: no process of its runs any more; what it left at `result_file` is removed by the caller.
         """
