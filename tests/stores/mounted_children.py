@@ -104,6 +104,7 @@ async def lose_the_mount(folder: Path) -> None:
             get(store, location),
             store.open_file(location),
             store.copy_from(store, location, OTHER),
+            store.adopt(store, location, OTHER),
         ):
             await _require(StoreUnavailable, call)
     for call in (store.discard(KEY), store.discard(OTHER), store.probe()):
@@ -183,11 +184,34 @@ async def copy_between_disks(folder: Path) -> None:
     back = await first.copy_from(second, copy, OTHER)
     assert back is not None
     assert await get(first, back) == data
+    assert await first.adopt(second, copy, OTHER) is None
     large = await put(first, KEY.replace("1", "8"), b"x" * 9 * MIB)
     await _require(StoreFull, second.copy_from(first, large, OTHER))
     assert [path.name for path in (folder / "second").iterdir()] == [KEY]
     await first.aclose()
     await second.aclose()
+
+
+async def adopt_within_a_mount(folder: Path) -> None:
+    """Not from another mount, even of the same disk; and only while more is free than what is reserved."""
+    images = mount(folder)
+    (images / "staging").mkdir()
+    staging = FileStore("staging", {"filesystem_store_datadir": str(images / "staging")})
+    source = await put(staging, KEY, b"data")
+    store = guarded(images)
+    assert await store.adopt(staging, source, KEY) == Location("file", f"file://{images}/{KEY}")
+    full = guarded(images, filesystem_store_reserved_space=1 << 40)
+    assert await full.adopt(staging, source, OTHER) is None
+    (folder / "again").mkdir()
+    run("mount", "--bind", folder / "disk", folder / "again")
+    again = guarded(folder / "again")
+    assert await again.adopt(staging, source, OTHER) is None
+    run("umount", folder / "again")
+    await _require(StoreReadOnly, again.adopt(staging, source, OTHER))
+    assert list((folder / "again").iterdir()) == []
+    assert sorted(path.name for path in images.iterdir()) == sorted([KEY, "staging"])
+    for opened in (staging, store, full, again):
+        await opened.aclose()
 
 
 async def share_blocks(folder: Path) -> None:
@@ -267,6 +291,7 @@ CHILDREN: Mapping[str, Callable[[Path], Awaitable[None]]] = {
         lose_one_of_two_mounts,
         leave_what_is_reserved,
         copy_between_disks,
+        adopt_within_a_mount,
         share_blocks,
         hang,
     )

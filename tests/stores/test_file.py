@@ -416,6 +416,77 @@ class TestCopying:
         assert not [name for name in names_in(folder) if name.startswith(".")]
 
 
+class TestAdopting:
+    async def test_takes_no_room_and_no_time(self, store: FileStore, folder: Path, tmp_path: Path) -> None:
+        staging = FileStore("staging", {"filesystem_store_datadir": str(tmp_path / "staging")})
+        source = await put(staging, KEY, bytes(MIB), b"end")
+        adopted = await store.adopt(limited(staging, readers=1, writers=1), source, KEY)
+        assert adopted == Location("file", f"file://{folder}/{KEY}")
+        assert (folder / KEY).samefile(tmp_path / "staging" / KEY)
+        await staging.delete(source)
+        assert await get(store, adopted) == bytes(MIB) + b"end"
+        await staging.aclose()
+
+    async def test_gets_the_mode_that_files_have_here(self, folder: Path, tmp_path: Path) -> None:
+        store = FileStore("file", {"filesystem_store_datadir": str(folder), "filesystem_store_file_perm": 640})
+        staging = FileStore("staging", {"filesystem_store_datadir": str(tmp_path / "staging")})
+        await store.adopt(staging, await put(staging, KEY, b"data"), KEY)
+        assert stat.S_IMODE((folder / KEY).stat().st_mode) == 0o640
+        await store.aclose()
+        await staging.aclose()
+
+    async def test_into_the_directory_of_highest_priority(self, store: FileStore, tmp_path: Path) -> None:
+        source = await put(store, KEY, b"data")
+        folders = [f"{tmp_path}/one:1", f"{tmp_path}/two:2"]
+        several = FileStore("several", {"filesystem_store_datadirs": folders})
+        adopted = await several.adopt(store, source, KEY)
+        assert adopted == Location("several", f"file://{tmp_path}/two/{KEY}")
+        assert await several.adopt(store, source, KEY) == adopted
+        assert names_in(tmp_path / "one") == []
+        await several.aclose()
+
+    async def test_not_where_another_directory_has_that_object(self, store: FileStore, tmp_path: Path) -> None:
+        source = await put(store, KEY, b"data")
+        several = FileStore("several", {"filesystem_store_datadirs": [f"{tmp_path}/one:1", f"{tmp_path}/two:2"]})
+        (tmp_path / "one" / KEY).write_bytes(b"other")
+        with pytest.raises(DataExists):
+            await several.adopt(store, source, KEY)
+        assert names_in(tmp_path / "two") == []
+        await several.aclose()
+
+    async def test_removes_what_writers_left_in_any_directory(self, store: FileStore, tmp_path: Path) -> None:
+        source = await put(store, KEY, b"data")
+        several = FileStore("several", {"filesystem_store_datadirs": [f"{tmp_path}/one:1", f"{tmp_path}/two:2"]})
+        for name in ("one", "two"):
+            (tmp_path / name / f".blick-{KEY}.part").write_bytes(b"half")
+        await several.adopt(store, source, KEY)
+        assert names_in(tmp_path / "one") == []
+        assert names_in(tmp_path / "two") == [KEY]
+        await several.aclose()
+
+    async def test_a_link_in_the_place_of_the_object_is_no_object_of_ours(self, store: FileStore, folder: Path) -> None:
+        source, other = await put(store, KEY, b"data"), new_key()
+        (folder / other).symlink_to(folder / KEY)
+        with pytest.raises(DataExists):
+            await store.adopt(store, source, other)
+
+    async def test_only_plain_names(self, store: FileStore) -> None:
+        source = await put(store, KEY, b"data")
+        with pytest.raises(Invalid):
+            await store.adopt(store, source, "../elsewhere")
+
+    async def test_no_descriptor_stays_open(self, store: FileStore, folder: Path) -> None:
+        source, taken = await put(store, KEY, b"data"), new_key()
+        await put(store, taken, b"other")
+        before = len(os.listdir("/proc/self/fd"))
+        for key in (new_key(), taken, "..", KEY):
+            with suppress(StoreError, Invalid):
+                await store.adopt(store, source, key)
+        with pytest.raises(DataNotFound):
+            await store.adopt(store, Location("file", f"file://{folder}/{new_key()}"), new_key())
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 class TestHoles:
     @pytest.fixture
     async def thin(self, folder: Path) -> AsyncIterator[FileStore]:

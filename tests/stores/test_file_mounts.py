@@ -36,6 +36,7 @@ def run_child(name: str, folder: Path, setup: str = ":") -> None:
         "lose_one_of_two_mounts",
         "leave_what_is_reserved",
         "copy_between_disks",
+        "adopt_within_a_mount",
     ],
 )
 def test_mounts(tmp_path: Path, name: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 from blick.model.blob import ByteRange, Location, StoredObject
 from blick.model.errors import DataExists, DataNotFound, RangeInvalid, StoreError, WriterClosed
 from blick.stores.base import (
+    CanAdopt,
     CanCopy,
     CanList,
     CanProbe,
@@ -495,6 +496,67 @@ class StoreConformance(ReadConformance):
         missing = await location_of_missing(store, key)
         assert await store.copy_from(other, await put(other, key, DATA), key) is None
         await require_missing(store, missing)
+
+    async def test_adopts_an_object(self, store: Store) -> None:
+        location, key = await put(store, new_key(), DATA, bytes(MIB), b"end"), new_key()
+        if not isinstance(store, CanAdopt):
+            pytest.skip("this store does not adopt")
+        adopted = await store.adopt(store, location, key)
+        assert adopted is not None
+        assert adopted.store == store.name
+        assert adopted.uri != location.uri
+        assert await store.adopt(store, location, key) == adopted
+        await store.delete(location)
+        assert await store.size_bytes(adopted) == len(DATA) + MIB + 3
+        assert await get(store, adopted) == DATA + bytes(MIB) + b"end"
+        await store.delete(adopted)
+        await require_missing(store, adopted)
+
+    async def test_adopts_nothing_in_the_place_of_another_object(self, store: Store) -> None:
+        location, key = await put(store, new_key(), DATA), new_key()
+        if not isinstance(store, CanAdopt):
+            pytest.skip("this store does not adopt")
+        there = await put(store, key, b"other")
+        with pytest.raises(DataExists):
+            await store.adopt(store, location, key)
+        assert await get(store, there) == b"other"
+
+    async def test_adopts_in_the_place_of_what_a_writer_left(self, store: Store) -> None:
+        location, key = await put(store, new_key(), DATA), new_key()
+        if not isinstance(store, CanAdopt):
+            pytest.skip("this store does not adopt")
+        async with store.writer(key, None) as stalled:
+            await stalled.write(memoryview(b"other"))
+            adopted = await store.adopt(store, location, key)
+            assert adopted is not None
+            with pytest.raises(StoreError):
+                await stalled.commit()
+        assert await get(store, adopted) == DATA
+        assert len(await listed(store, key) or [adopted]) == 1
+
+    async def test_adopts_nothing_that_it_cannot(self, store: Store) -> None:
+        if not isinstance(store, CanAdopt):
+            pytest.skip("this store does not adopt")
+        other, key = MemoryStore("another", {}), new_key()
+        missing = await location_of_missing(store, key)
+        assert await store.adopt(other, await put(other, key, DATA), key) is None
+        with pytest.raises(DataNotFound):
+            await store.adopt(store, missing, new_key())
+        await require_missing(store, missing)
+
+    async def test_an_adoption_that_is_cancelled_leaves_nothing(self, store: Store) -> None:
+        location = await put(store, new_key(), DATA)
+        if not isinstance(store, CanAdopt):
+            pytest.skip("this store does not adopt")
+        for rounds in range(8):
+            key = new_key()
+            task = asyncio.ensure_future(store.adopt(store, location, key))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            task.cancel()
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(outcome, Location | asyncio.CancelledError)
+            assert len(await listed(store, key) or []) == isinstance(outcome, Location)
 
     async def test_copies_nothing_that_is_missing(self, store: Store) -> None:
         if not isinstance(store, CanCopy):

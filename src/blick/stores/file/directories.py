@@ -108,6 +108,19 @@ class Directories:
             directory, _, folder = max(fitting, key=lambda candidate: (candidate[0].priority, candidate[1]))
             return Folder(directory.path, os.dup(folder))
 
+    def beside(self, file: int) -> list[Folder]:
+        """The directories on the file system of the open file `file`, in the order of `choose`, that are not down to
+        what is reserved; perhaps none. The caller closes them. Raises as `choose` does, but for StoreFull.
+        """
+        with ExitStack() as stack:
+            room = self._room(stack, StoreReadOnly)
+            with as_store_errors(self._store):
+                device = os.fstat(file).st_dev
+                near = [found for found in room if os.fstat(found[2]).st_dev == device]
+            fitting = [found for found in near if found[1] > 0 or not self._reserved_bytes]
+            fitting.sort(key=lambda found: (found[0].priority, found[1]), reverse=True)
+            return [Folder(directory.path, os.dup(folder)) for directory, _, folder in fitting]
+
     def free_bytes(self) -> int:
         """The room of the roomiest, since an object lies in one of them. Raises StoreDenied, StoreUnavailable."""
         with ExitStack() as stack:

@@ -174,7 +174,7 @@ class PartialFile:
         """
         file, folder = self._descriptors()
         name = partial_name(self.key)
-        if not _is_same_file(name, file, folder):
+        if not is_same_file(name, file, folder):
             raise self._superseded()
         if exists(self.key, folder):
             raise DataExists(self._store)
@@ -273,11 +273,12 @@ def _write_whole(file: int, piece: memoryview, offset_bytes: int) -> None:
 
 
 def _remove_if_same(name: str, file: int, folder: int) -> None:
-    if _is_same_file(name, file, folder):
+    if is_same_file(name, file, folder):
         remove_file(name, folder)
 
 
-def _is_same_file(name: str, file: int, folder: int) -> bool:
+def is_same_file(name: str, file: int, folder: int) -> bool:
+    """Is the open file `file` what has the name `name` in the open directory `folder`?"""
     try:
         named = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from typing import Any
 from blick.model.blob import ByteRange, Location, StoredObject
 from blick.model.errors import DataNotFound, Invalid, RangeInvalid, StoreDenied, StoreUnavailable, WriterClosed
 from blick.stores.base import HasLocalFile, Store, Writer
+from blick.stores.file.adoption import Adoption
 from blick.stores.file.calls import CallLimits, Calls, Lane
 from blick.stores.file.directories import Directories
 from blick.stores.file.listing import FoundFile, Listing
@@ -37,7 +38,7 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 class FileStore:
     """Keeps objects as files. Also HasLocalPath, HasLocalFile, HasFreeSpace, HasProperties, OwnsUri, CanProbe, CanList,
-    CanCopy.
+    CanCopy, CanAdopt.
 
     Creates its directories at once; raises StartRefused for options that make no sense and for directories that
     cannot be used, or are to be mounted and are not. Has threads of its own, until `aclose`.
@@ -89,6 +90,24 @@ class FileStore:
                 return await writer.commit()
         finally:
             os.close(file)
+
+    async def adopt(self, source: Store, location: Location, key: str) -> Location | None:
+        """See CanAdopt: from any store that has a file, by a hard link where both lie on one file system."""
+        _require_plain(key)
+        if not isinstance(source, HasLocalFile):
+            return None
+        file = await source.open_file(location)
+        adoption = Adoption(self._name, self._directories, key, file, self._options.file_mode)
+        lane, made = Lane(self._calls), None
+        try:
+            path = await lane.run_patiently(_COMMIT_PATIENCE, adoption.link, lane.require_wanted)
+            # Only now: if the await is cancelled, nobody learns of the object, and it is removed.
+            made = None if path is None else self._location(path)
+            return made
+        finally:
+            close = bound(adoption.close, keep=made is not None)
+            if lane.end(close):
+                await self._close(close)
 
     async def read(self, location: Location, wanted: ByteRange | None = None) -> AsyncGenerator[memoryview, None]:
         """See Store.read."""
