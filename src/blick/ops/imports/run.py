@@ -12,6 +12,7 @@ from typing import Final
 from blick.db import imports, jobs, outbox
 from blick.db.imports import Undoing
 from blick.db.jobs import Job
+from blick.jobs.kinds import Ending
 from blick.model.errors import (
     BlickError,
     Conflict,
@@ -59,9 +60,6 @@ PLUGINS: Final = "plugins:"
 STORES: Final = "stores"
 END: Final = "end"
 
-CANCELLED: Final = "The import was cancelled."
-UNKNOWN: Final = "Task failed due to Internal Error"
-
 # What ends the import as a failure, with its own words. Anything else has the job tried again.
 _REASONS = (
     Invalid, Conflict, Forbidden, LimitExceeded, UnsupportedMediaType, SourceError, StoreError, StoreRefused,
@@ -85,12 +83,12 @@ async def run(services: Services, job: Job) -> None:
         _log.info("import of image %s is done", current.work.image_id)
 
 
-async def cancel(services: Services, job: Job, message: str = CANCELLED, outcome: str = jobs.CANCELLED) -> None:
+async def cancel(services: Services, job: Job, ending: Ending) -> None:
     """End the job without doing it, and undo what was done. Raises Gone, ServiceUnavailable."""
     current = await CurrentImport.of(services, job)
     placing = Placing(current, STORES)
     placing.in_doubt.update(set(current.work.stores) - current.state.done.keys() - set(current.state.failed))
-    await _undo(current, placing, Conflict(message), outcome)
+    await _undo(current, placing, Conflict(ending.message), ending.outcome)
 
 
 async def _steps(current: CurrentImport, placing: Placing) -> None:

@@ -78,7 +78,7 @@ async def start(services: Services, context: RequestContext, image: Image, reque
         all_stores_must_succeed=request.all_stores_must_succeed,
         arguments=arguments,
         caller=as_payload(context),
-        has_secret=JobSecret.of(context) is not None and _needs_secret(services, request.method, stores),
+        has_secret=JobSecret.of(context) is not None and needs_secret(services, request.method, stores),
     )
     await _promise(services, context, work, request.document)
     return work.id
@@ -117,7 +117,8 @@ def _remote(context: RequestContext, arguments: Mapping[str, Any]) -> dict[str, 
     return {"endpoint": endpoint}
 
 
-def _needs_secret(services: Services, method: str, stores: Iterable[str]) -> bool:
+def needs_secret(services: Services, method: str, stores: Iterable[str]) -> bool:
+    """Has the job to act in the caller's name, to fetch data or to write it?"""
     if method == GLANCE_DOWNLOAD:
         return True
     opened = [services.stores.by_id(store_id) for store_id in stores if store_id in services.stores.ids]
