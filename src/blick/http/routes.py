@@ -115,7 +115,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/images/{image_id}/import",
-        {"POST": Call(imports.start, (), "Import data: no method is enabled yet", (400,), sends="import")},
+        {
+            "POST": Call(
+                imports.start,
+                ("modify_image", "copy_image"),
+                "Give an image data in the background: staged, from the web, from another store or region",
+                (202,),
+                sends="import",
+            )
+        },
     ),
     Route(
         "/images/{image_id}/actions/deactivate",
@@ -268,15 +276,21 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "/tasks",
         {
-            "GET": Call(tasks.refuse, (), "All tasks: no site has that yet, here and below", (404,)),
-            "POST": Call(tasks.refuse, (), "Start a task", (404,)),
+            "GET": Call(
+                tasks.index, ("tasks_api_access",), "List tasks, page by page", gives="tasks", query="task_list"
+            ),
+            "POST": Call(
+                tasks.create, ("tasks_api_access",), "Start a task", (201,), sends="new_task", gives="task"
+            ),
         },
     ),
     Route(
         "/tasks/{task_id}",
         {
-            "GET": Call(tasks.refuse, (), "Show a task", (404,)),
-            "DELETE": Call(tasks.refuse, (), "Delete a task", (404,)),
+            "GET": Call(tasks.show, ("tasks_api_access",), "Show a task", gives="task"),
+            "DELETE": Call(
+                tasks.delete, ("tasks_api_access",), "Nothing: tasks go when their time is over", (405,)
+            ),
         },
     ),
     Route(
