@@ -395,6 +395,52 @@ staged_data = Table(
     Index("blick_staged_data_key", "object_key"),
 )
 
+# Uploads that come in pieces and may be broken off (blick.model.resumable_upload): the bytes lie in a folder of staged
+# data, in a file that grows, or in parts. Who adds to one has a lease on it, as in blick_leases; `wanted` asks him to
+# let go if his client has gone silent.
+resumable_uploads = Table(
+    "blick_resumable_uploads",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("image_id", String(36), nullable=False),
+    Column("owner", String(255), nullable=True),
+    # The node whose folder has the bytes; empty: any reaches them.
+    Column("node", String(255), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("store", String(255), nullable=False),
+    Column("length_bytes", BigInteger, nullable=True),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("unverified_from_bytes", BigInteger, nullable=True),
+    Column("client_metadata", Text, nullable=False),
+    Column("concatenation", Text, nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("holder", String(255), nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("wanted", Boolean, nullable=False, server_default=false()),
+    Column("job_id", String(36), nullable=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Index("blick_resumable_uploads_image", "image_id"),
+    Index("blick_resumable_uploads_owner", "owner"),
+    Index("blick_resumable_uploads_expires", "state", "expires_at_ms"),
+)
+
+# Bytes of such an upload that lie by themselves. A row is there before the first byte, with an empty `uri` until the
+# part is whole.
+upload_parts = Table(
+    "blick_upload_parts",
+    metadata,
+    Column("upload_id", String(36), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("store", String(255), nullable=False),
+    Column("object_key", String(255), nullable=False),
+    Column("uri", LocationUri, nullable=False),
+    Column("meta_data", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index("blick_upload_parts_key", "object_key"),
+)
+
 # What `tasks` has columns for since Wallaby, in databases of an older Glance (blick.db.task_origins).
 task_origins = Table(
     "blick_task_origins",

@@ -13,14 +13,18 @@ from typing import Final
 
 from blick.conf.settings import ImportSettings, StoreSettings
 from blick.model.blob import Location
-from blick.model.errors import StartRefused, StoreUnavailable
+from blick.model.errors import Invalid, StartRefused, StoreUnavailable
 from blick.stores.base import Store
+from blick.stores.parts import PartsStore
 from blick.stores.registry import Stores, open_store
+from blick.stores.spool import Spool
 
 _log = logging.getLogger(__name__)
 
 FOLDER: Final = "os_glance_staging_store"
 SCRATCH: Final = "os_glance_tasks_store"
+PARTS: Final = "os_glance_staging_parts"
+"""What lies in several places and is read as one; the places are in its location's metadata."""
 # Names of staged data beside images are made of the images' ids: never an image's, always the same.
 _NAMES = uuid.UUID("2f6a7c1e-6d0b-4b0e-9a53-5a0d6b3c7f10")
 
@@ -51,6 +55,7 @@ class Staging:
         self._settings = settings
         self._stores = stores
         self._opened: dict[str, Store] = {}
+        self._spool: Spool | None = None
         if not self.is_shared:
             self._warn_if_unusable(FOLDER)
 
@@ -102,15 +107,32 @@ class Staging:
         """Where a file of that name lies in the scratch folder, if it does."""
         return Location(self.scratch.name, f"file://{self._settings.scratch}/{name}")
 
+    @property
+    def spool(self) -> Spool:
+        """Files of uploads under way, in the folder of staged data. Only where `is_shared` is not."""
+        if self._spool is None:
+            self._spool = Spool(FOLDER, self._settings.folder)
+        return self._spool
+
     def store_of(self, location: Location) -> Store | None:
-        """The store that has it, if it is one of the two folders; None: it is among those that users know.
+        """The store that has it, if it is a folder, or lies in parts; None: it is among those that users know.
 
         Raises StoreUnavailable.
         """
+        if location.store == PARTS:
+            return PartsStore(PARTS, self._store_of_part)
         return self._folder(location.store) if location.store in (FOLDER, SCRATCH) else None
+
+    def _store_of_part(self, location: Location) -> Store:
+        try:
+            return self.store_of(location) or self._stores.by_id(location.store)
+        except Invalid as error:
+            raise StoreUnavailable(location.store, "this store is not configured any more") from error
 
     async def aclose(self) -> None:
         """Close the folders; the stores that users know are not ours to close."""
+        if self._spool is not None:
+            self._spool.close()
         for store in self._opened.values():
             await store.aclose()
 
