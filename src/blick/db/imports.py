@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blick.db import images, import_lock, jobs, locations, outbox, rows, tasks, uploads, usage
+from blick.db import image_deletion, images, import_lock, jobs, locations, outbox, rows, tasks, uploads, usage
 from blick.db.jobs import Job, NewJob
 from blick.db.moment import Moment
 from blick.db.outbox import LocationDelete
@@ -212,7 +212,8 @@ class Undoing:
 def fail(
     connection: Connection, job: Job, work: ImportWork, undoing: Undoing, not_before_ms: int, moment: Moment
 ) -> list[LocationDelete]:
-    """It did not work: the image is as before, its lists tell which stores failed, the lock is free.
+    """It did not work: the image is as before, its lists tell which stores failed, the lock is free. An image that the
+    import made itself is gone.
 
     Gives the bytes that are to be removed now, which are the caller's until `not_before_ms`. Raises Gone if the job is
     not ours; an image that is not ours any more is left alone.
@@ -226,8 +227,11 @@ def fail(
         pass
     else:
         unwanted += _drop_places(connection, work, undoing.places, moment)
-        _undo_status(connection, work, undoing, moment)
-        if work.method != RESUMABLE_UPLOAD:
+        if work.new_image is not None:
+            unwanted += _remove(connection, work, moment)
+        else:
+            _undo_status(connection, work, undoing, moment)
+        if work.method != RESUMABLE_UPLOAD and work.new_image is None:
             waiting, failed = _lists(image)
             _set_lists(connection, work, waiting - set(work.stores), failed | set(undoing.failed), moment.now)
     _end_task(connection, work, FAILURE, moment, message=undoing.message)
@@ -243,6 +247,12 @@ def _drop_places(
     for place in found:
         locations.drop(connection, place, moment.now)
     return found
+
+
+def _remove(connection: Connection, work: ImportWork, moment: Moment) -> list[ImageLocation]:
+    """The image was there for the sake of this import only, however it is protected; gives where bytes of it lie."""
+    rows.set_base(connection, work.image_id, {"protected": False}, moment.now, (QUEUED, IMPORTING, ACTIVE))
+    return image_deletion.delete(connection, work.image_id, moment.now) or []
 
 
 def _undo_status(connection: Connection, work: ImportWork, undoing: Undoing, moment: Moment) -> None:
@@ -281,7 +291,7 @@ def _ours(connection: Connection, work: ImportWork, moment: Moment) -> Image:
         if image.status != SAVING and not image.locations:
             raise Gone(ABORTED)
         return image
-    if import_lock.owner(connection, work.image_id) != work.id:
+    if image.properties.get(import_lock.PROPERTY) != work.id:
         raise Gone(ABORTED)
     tasks.touch(connection, work.id, moment.now)
     return image
