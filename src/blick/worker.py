@@ -17,11 +17,14 @@ from blick.boot import Running, start
 from blick.conf.log import set_up_logging
 from blick.conf.settings import Settings
 from blick.http.app import CALLER
-from blick.jobs.queue import JobQueue
-from blick.jobs.worker import Handler, Worker
+from blick.jobs.kinds import JobKind
+from blick.jobs.queue import JobQueue, Shares
+from blick.jobs.worker import Worker
 from blick.model.errors import ServiceUnavailable, StartRefused
+from blick.model.import_job import IMAGE_IMPORT, IMAGE_UPLOAD
 from blick.model.task import LOCATION_IMPORT
 from blick.ops import cleanup, location_import, stores
+from blick.ops.imports import run as imports
 from blick.ops.services import Services, is_dead
 from blick.stream.hop import hop
 
@@ -30,6 +33,8 @@ _log = logging.getLogger(__name__)
 # How long cancelled requests may take to clean up behind themselves when the service stops.
 LAST_WORDS_S = 10
 KEY_CHECK_S = 3600.0
+# One place in so many is not for projects that use more than their share already.
+_PLACES_TO_ONE_KEPT = 8
 _M_ARENA_MAX = -8  # from malloc.h
 
 
@@ -148,6 +153,7 @@ def _end_with_parent() -> None:
 
 def job_worker(services: Services) -> Worker:
     """Does the jobs of every kind that there is."""
+    wanted, places = services.settings.jobs, services.settings.imports.max_workers
     queue = JobQueue(
         database=services.database,
         holder=services.holder,
@@ -156,9 +162,17 @@ def job_worker(services: Services) -> Worker:
         new_token=services.new_token,
         held=services.running_jobs,
         node=services.settings.imports.node_url,
+        shares=Shares(per_project=wanted.per_project, by_kind=wanted.limits, kept=places // _PLACES_TO_ONE_KEPT),
     )
-    handlers: dict[str, Handler] = {LOCATION_IMPORT: partial(location_import.run, services)}
-    return Worker(queue, handlers, services.settings.imports.max_workers, services.jobs_wanted)
+    importing = JobKind(run=partial(imports.run, services), cancel=partial(imports.cancel, services))
+    kinds: dict[str, JobKind] = {
+        IMAGE_IMPORT: importing,
+        IMAGE_UPLOAD: importing,
+        LOCATION_IMPORT: JobKind(
+            run=partial(location_import.run, services), cancel=partial(location_import.cancel, services)
+        ),
+    }
+    return Worker(queue, kinds, places, services.jobs_wanted)
 
 
 def _housekeeping(services: Services) -> list[asyncio.Task[None]]:

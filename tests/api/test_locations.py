@@ -483,7 +483,7 @@ class TestStopping:
             await worker
         with service.services.database.engine.connect() as connection:
             [job] = connection.execute(select(jobs)).all()
-        assert (job.token, job.step, job.attempts) == ("", "hashing", 1)
+        assert (job.token, job.step, job.attempts) == ("", "hashing", 0)
         assert (await service.show(image["id"]))["status"] == "importing"
         web.go.set()
         assert await work(service) == 1

@@ -4,18 +4,20 @@ Two plain statements make a claim: pick a candidate, then compare and set. Every
 worker that lost its job (it stalled, somebody took over) changes nothing any more: its transaction raises Gone.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Update, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, Update, case, false, insert, select, true, update
 
 from blick.db.tables import jobs
 from blick.model.errors import Gone
 
-_FREE = ""
+FREE: Final = ""
+"""The token of a job that nobody has."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # What became of a job; empty while it is not over.
@@ -23,6 +25,11 @@ UNFINISHED: Final = ""
 SUCCESS: Final = "success"
 FAILURE: Final = "failure"
 CANCELLED: Final = "cancelled"
+
+
+SignOfLife = Callable[[Connection, datetime], None]
+"""What a job writes now and then beside its progress, in the same transaction; given the time as tasks have it (naive,
+UTC). It may run several times, and what it raises undoes that transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,11 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it was read. `token` and `holder` are empty while nobody has it; `attempts` counts its claims.
+    """One job as it was read. `token` and `holder` are empty while nobody has it; `attempts` counts its claims,
+    but for those that were given back without an error.
 
     `state` is what its steps have found out, as the last `advance` left it. `phase` and the bytes tell people how far
-    it is. `outcome` is empty until it is over; then `message` says why it ended so.
+    it is. `outcome` is empty until it is over; then `message` says why it ended so; before, why it is to be cancelled.
     """
 
     id: str
@@ -78,7 +86,7 @@ class Job:
     @property
     def is_free(self) -> bool:
         """Does nobody have it?"""
-        return self.token == _FREE
+        return self.token == FREE
 
 
 def add(connection: Connection, job: NewJob, now_ms: int) -> None:
@@ -88,7 +96,7 @@ def add(connection: Connection, job: NewJob, now_ms: int) -> None:
         "kind": job.kind,
         "payload": _text(job.payload),
         "step": "",
-        "token": _FREE,
+        "token": FREE,
         "holder": "",
         "attempts": 0,
         "available_at_ms": now_ms,
@@ -106,13 +114,13 @@ def add(connection: Connection, job: NewJob, now_ms: int) -> None:
 def get(connection: Connection, job_id: str) -> Job | None:
     """The job, over or not; None if there is none."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-    return None if row is None else _job(row)
+    return None if row is None else from_row(row)
 
 
 def of_image(connection: Connection, image_id: str) -> list[Job]:
     """The jobs of one image that are not over, oldest first."""
     wanted = select(jobs).where(jobs.c.image_id == image_id, jobs.c.outcome == UNFINISHED)
-    return [_job(row) for row in connection.execute(wanted.order_by(jobs.c.created_at_ms, jobs.c.id))]
+    return [from_row(row) for row in connection.execute(wanted.order_by(jobs.c.created_at_ms, jobs.c.id))]
 
 
 def secret_of(connection: Connection, job: Job) -> str | None:
@@ -121,31 +129,16 @@ def secret_of(connection: Connection, job: Job) -> str | None:
     return secret
 
 
-def candidates(connection: Connection, kinds: Collection[str], node: str, now_ms: int, limit: int) -> list[Job]:
-    """Jobs for `node` whose time has come, then those that somebody holds: he may be dead. At most `limit`."""
-    wanted = (
-        select(jobs)
-        .where(
-            jobs.c.outcome == UNFINISHED,
-            jobs.c.kind.in_(kinds),
-            jobs.c.node.in_(("", node)),
-            or_(jobs.c.available_at_ms <= now_ms, jobs.c.token != _FREE),
-        )
-        .order_by(jobs.c.available_at_ms, jobs.c.id)
-        .limit(limit)
-    )
-    return [_job(row) for row in connection.execute(wanted)]
-
-
 def claim(connection: Connection, job: Job, token: str, holder: str, until_ms: int) -> Job | None:
-    """Take the job as it was read, until `until_ms`. None: somebody else was faster, or it is done."""
+    """Take the job as it was read, until `until_ms`; gives it as it is now. None: somebody else was faster."""
     values = {"token": token, "holder": holder, "attempts": job.attempts + 1, "available_at_ms": until_ms}
     taken = update(jobs).where(
         jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.attempts == job.attempts, jobs.c.outcome == UNFINISHED
     )
     if connection.execute(taken.values(values)).rowcount != 1:
         return None
-    return replace(job, token=token, holder=holder, attempts=job.attempts + 1, available_at_ms=until_ms)
+    # Read anew: whoever had it may have come further since the candidates were read.
+    return get(connection, job.id)
 
 
 def renew(connection: Connection, tokens: Collection[str], until_ms: int) -> None:
@@ -171,15 +164,30 @@ def advance(connection: Connection, job: Job, step: str, state: Mapping[str, Any
     _require_ours(connection.execute(_own(job).values(values)).rowcount, job)
 
 
-def tell(connection: Connection, job: Job, phase: str, bytes_done: int, bytes_total: int | None) -> None:
-    """Let people see how far it is. Raises Gone if it is not ours."""
+def tell(
+    connection: Connection,
+    job: Job,
+    phase: str,
+    bytes_done: int,
+    bytes_total: int | None,
+    sign: SignOfLife | None = None,
+    now_ms: int = 0,
+) -> None:
+    """Let people see how far it is, and give the `sign` too. Raises Gone if it is not ours, and what `sign` raises."""
     values = {"phase": phase, "bytes_done": bytes_done, "bytes_total": bytes_total}
     _require_ours(connection.execute(_own(job).values(values)).rowcount, job)
+    if sign is not None:
+        sign(connection, datetime.fromtimestamp(now_ms / 1000, UTC).replace(tzinfo=None))
 
 
 def release(connection: Connection, job: Job, available_at_ms: int, error: str | None = None) -> None:
-    """Give the job back, to be taken by anybody from `available_at_ms` on. Without effect if it is not ours."""
-    connection.execute(_own(job).values(token=_FREE, holder="", available_at_ms=available_at_ms, last_error=error))
+    """Give the job back, to be taken by anybody from `available_at_ms` on. Without effect if it is not ours.
+
+    Without an `error` the attempt does not count: it was cut short, and not by anything that the job did.
+    """
+    values = {"token": FREE, "holder": "", "available_at_ms": available_at_ms}
+    counts = {"attempts": jobs.c.attempts - 1} if error is None else {"last_error": error}
+    connection.execute(_own(job).values(values | counts))
 
 
 def finish(connection: Connection, job: Job, now_ms: int, outcome: str = SUCCESS, message: str | None = None) -> None:
@@ -193,10 +201,24 @@ def call_off(connection: Connection, job_id: str, now_ms: int, message: str) -> 
     connection.execute(ended.values(_ended(now_ms, FAILURE, message)))
 
 
-def request_cancel(connection: Connection, job_id: str) -> bool:
-    """Ask whoever has, or will have, the job to end it. False: it is over, or there is none."""
+def request_cancel(connection: Connection, job_id: str, now_ms: int = 0, message: str | None = None) -> bool:
+    """Ask whoever has, or will have, the job to end it. False: it is over, or there is none.
+
+    `message` is the reason, for its user. A job that waits is due now, whatever it waits for.
+    """
     asked = update(jobs).where(jobs.c.id == job_id, jobs.c.outcome == UNFINISHED)
-    return connection.execute(asked.values(cancel_requested=True)).rowcount == 1
+    return connection.execute(asked.values(_unwanted(now_ms, message))).rowcount == 1
+
+
+def cancel_stranded(connection: Connection, due_before_ms: int, now_ms: int, message: str) -> int:
+    """Ask for the end of jobs that only one node can do, and that it has not taken since then; gives how many."""
+    stranded = update(jobs).where(
+        jobs.c.outcome == UNFINISHED,
+        jobs.c.cancel_requested == false(),
+        jobs.c.node != "",
+        jobs.c.available_at_ms < due_before_ms,
+    )
+    return connection.execute(stranded.values(_unwanted(now_ms, message))).rowcount
 
 
 def forget(connection: Connection, ended_before_ms: int) -> int:
@@ -205,12 +227,20 @@ def forget(connection: Connection, ended_before_ms: int) -> int:
     return connection.execute(over).rowcount
 
 
+def _unwanted(now_ms: int, message: str | None) -> dict[str, Any]:
+    return {
+        "cancel_requested": True,
+        "message": message,
+        "available_at_ms": case((jobs.c.token == FREE, now_ms), else_=jobs.c.available_at_ms),
+    }
+
+
 def _ended(now_ms: int, outcome: str, message: str | None) -> dict[str, Any]:
     return {
         "outcome": outcome,
         "message": message,
         "ended_at_ms": now_ms,
-        "token": _FREE,
+        "token": FREE,
         "holder": "",
         "secret": None,
     }
@@ -236,7 +266,8 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _job(row: Row[Any]) -> Job:
+def from_row(row: Row[Any]) -> Job:
+    """What a row of all columns says."""
     values = {name: getattr(row, name) for name in _COLUMNS}
     state = msgspec.json.decode(row.state) if row.state else _NOTHING
     return Job(**values, payload=msgspec.json.decode(row.payload), state=state)

@@ -18,7 +18,7 @@ from blick.db import images, import_lock, jobs, rows, tasks, usage
 from blick.db.jobs import FAILURE as JOB_FAILED
 from blick.db.jobs import Job, NewJob
 from blick.db.moment import Moment
-from blick.model.errors import Conflict, NotFound
+from blick.model.errors import Conflict, Gone, NotFound
 from blick.model.image import ACTIVE, DEACTIVATED, IMPORTING, QUEUED
 from blick.model.location import LocationImport
 from blick.model.quota import Measure, Quota
@@ -86,6 +86,12 @@ def still_ours(connection: Connection, wanted: LocationImport, now: datetime) ->
     return True
 
 
+def require_ours(connection: Connection, wanted: LocationImport, now: datetime) -> None:
+    """A sign of life. Raises Gone if the image is not ours any more."""
+    if not still_ours(connection, wanted, now):
+        raise Gone(_ABORTED)
+
+
 def succeed(
     connection: Connection, job: Job, wanted: LocationImport, values: Mapping[str, Any], moment: Moment
 ) -> None:
@@ -101,11 +107,19 @@ def succeed(
 
 
 def fail(
-    connection: Connection, job: Job, wanted: LocationImport, message: str, moment: Moment, *, keeps_location: bool
+    connection: Connection,
+    job: Job,
+    wanted: LocationImport,
+    message: str,
+    moment: Moment,
+    *,
+    keeps_location: bool,
+    outcome: str = JOB_FAILED,
 ) -> None:
     """It did not work, for the reason `message`. An image that waited for it is queued again, without hashes.
 
-    `keeps_location`: the refused location stays visible, until another takes its place. Raises Gone.
+    `outcome` is the job's; the task is a failure in any case. `keeps_location`: the refused location stays visible,
+    until another takes its place. Raises Gone.
     """
     if still_ours(connection, wanted, moment.now):
         cleared = dict.fromkeys(("size", "virtual_size", *_HASHES))
@@ -114,7 +128,7 @@ def fail(
             images.drop_locations(connection, wanted.image_id, moment.now)
         if not queued:
             _forget_algorithm(connection, wanted, moment)
-    _end_badly(connection, job, wanted, message, moment)
+    _end_badly(connection, job, wanted, message, moment, outcome)
 
 
 def _forget_algorithm(connection: Connection, wanted: LocationImport, moment: Moment) -> None:
@@ -138,9 +152,16 @@ def _end_well(connection: Connection, job: Job, wanted: LocationImport, moment: 
     jobs.finish(connection, job, moment.ms)
 
 
-def _end_badly(connection: Connection, job: Job, wanted: LocationImport, message: str, moment: Moment) -> None:
+def _end_badly(
+    connection: Connection,
+    job: Job,
+    wanted: LocationImport,
+    message: str,
+    moment: Moment,
+    outcome: str = JOB_FAILED,
+) -> None:
     import_lock.release(connection, wanted.image_id, wanted.task_id, moment.now)
     tasks.set_status(
         connection, wanted.task_id, UNFINISHED, FAILURE, moment.now, expires_at=moment.expires_at, message=message
     )
-    jobs.finish(connection, job, moment.ms, JOB_FAILED, message)
+    jobs.finish(connection, job, moment.ms, outcome, message)

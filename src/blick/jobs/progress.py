@@ -4,13 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-
-from sqlalchemy import Connection
 
 from blick.db import jobs
 from blick.db.engine import Database
-from blick.db.jobs import Job
+from blick.db.jobs import Job, SignOfLife
 from blick.model.errors import BlickError, ServiceUnavailable
 
 _log = logging.getLogger(__name__)
@@ -20,10 +17,6 @@ WRITE_EVERY_MS = 2_000
 # Well under the minute within which a task has to give a sign of life (spec: import-and-tasks §2).
 SIGN_EVERY_MS = 30_000
 BEAT_S = 10.0
-
-SignOfLife = Callable[[Connection, datetime], None]
-"""What else is written now and then, in the transaction that tells how far the job is; given the time as tasks have it
-(naive, UTC). It may run several times, and what it raises undoes that transaction."""
 
 
 class Progress:
@@ -60,7 +53,15 @@ class Progress:
             # Set before: a database in trouble is not to be asked at every buffer.
             self._next_write_ms = now_ms + WRITE_EVERY_MS
             try:
-                await self._database.write(self._tell, now_ms if signs else None)
+                await self._database.write(
+                    jobs.tell,
+                    self._job,
+                    self._phase,
+                    self._bytes_done,
+                    self._bytes_total,
+                    self._also if signs else None,
+                    now_ms,
+                )
             except ServiceUnavailable as error:
                 _log.info("how far the job %s is will be told later: %s", self._job.id, error)
                 return
@@ -90,8 +91,3 @@ class Progress:
             except BlickError as error:
                 _log.info("no sign of life of job %s: %s", self._job.id, error)
                 return
-
-    def _tell(self, connection: Connection, sign_ms: int | None) -> None:
-        jobs.tell(connection, self._job, self._phase, self._bytes_done, self._bytes_total)
-        if sign_ms is not None and self._also is not None:
-            self._also(connection, datetime.fromtimestamp(sign_ms / 1000, UTC).replace(tzinfo=None))

@@ -1,43 +1,48 @@
-"""Does jobs: so many at once, each kind by its handler, until told to stop."""
+"""Does jobs: so many at once, each as its kind says, until told to stop; ends those that nobody wants any more."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from blick.db.jobs import Job
+from blick.jobs.kinds import Ending, JobKind, cancelled, given_up
 from blick.jobs.queue import RENEWAL_S, JobQueue
 from blick.model.errors import BlickError, Gone
 from blick.stream.hop import to_the_end
 
 _log = logging.getLogger(__name__)
 
-Handler = Callable[[Job], Awaitable[None]]
-"""Does a job, from the step at which it is, and finishes it in the database. May run again after it was cut off
-anywhere. What it raises puts the job off; Gone means that the job is somebody else's by now."""
-
 # How long a job of another process, or one that was put off, may lie before somebody looks.
 POLL_S = 5.0
+# How long a job may go on that nobody wants any more.
+CANCEL_POLL_S = 2.0
+# A job that has failed this often, or has taken its process with it, is undone. The last wait is a quarter of an hour.
+MOST_ATTEMPTS = 10
 
 
 class Worker:
-    """Takes jobs of the kinds in `handlers`, `most` at once. `wanted` is set by whoever has just added one."""
+    """Takes jobs of these kinds, `most` at once. `wanted` is set by whoever has just added one."""
 
-    def __init__(self, queue: JobQueue, handlers: Mapping[str, Handler], most: int, wanted: asyncio.Event) -> None:
+    def __init__(self, queue: JobQueue, kinds: Mapping[str, JobKind], most: int, wanted: asyncio.Event) -> None:
         self._queue = queue
-        self._handlers = handlers
+        self._kinds = kinds
         self._most = most
         self._wanted = wanted
         self._running: set[asyncio.Task[None]] = set()
+        self._stoppable: dict[str, asyncio.Task[None]] = {}  # by job: those whose handler may be cancelled
 
     async def run(self) -> None:
         """Work until cancelled; then everything under way is cut off and given back before this ends."""
-        renewing = asyncio.create_task(self._renew_forever(), name="renewal of jobs")
+        helpers = (
+            asyncio.create_task(self._forever(RENEWAL_S, self._queue.renew), name="renewal of jobs"),
+            asyncio.create_task(self._forever(CANCEL_POLL_S, self.stop_unwanted), name="cancelling of jobs"),
+        )
         try:
             while True:
                 await self._guarded(self._start_due)
                 await self._pause()
         finally:
-            tasks = {renewing, *self._running}
+            tasks = {*helpers, *self._running}
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -45,15 +50,22 @@ class Worker:
     async def work_off(self) -> int:
         """Do what is due now, one after the other, until nothing is; gives how many there were."""
         count = 0
-        while claimed := await self._queue.claim(self._handlers.keys(), 1):
+        while claimed := await self._queue.claim(self._kinds.keys(), 1):
             await self._do(claimed[0])
             count += 1
         return count
 
+    async def stop_unwanted(self) -> None:
+        """Cut off the handlers of jobs that are to be cancelled; undoing follows. Raises ServiceUnavailable."""
+        for job_id in await self._queue.unwanted():
+            task = self._stoppable.pop(job_id, None)
+            if task is not None:
+                task.cancel()
+
     async def _start_due(self) -> None:
         self._wanted.clear()
         room = self._most - len(self._running)
-        for job in await self._queue.claim(self._handlers.keys(), room) if room > 0 else ():
+        for job in await self._queue.claim(self._kinds.keys(), room) if room > 0 else ():
             task = asyncio.create_task(self._do(job), name=f"job {job.id}")
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -68,7 +80,9 @@ class Worker:
 
     async def _do(self, job: Job) -> None:
         try:
-            await self._handlers[job.kind](job)
+            ending = await self._run(job)
+            if ending is not None:
+                await self._undo(job, ending)
         except asyncio.CancelledError:
             await to_the_end(self._give_back(job, None))
             raise
@@ -83,6 +97,32 @@ class Worker:
         finally:
             self._queue.held.discard(job.token)
 
+    async def _run(self, job: Job) -> Ending | None:
+        """Do it, if it is to be done; else, or if it is cancelled meanwhile, how it is to end."""
+        if job.cancel_requested:
+            return cancelled(job)
+        if job.attempts > MOST_ATTEMPTS:
+            return given_up(job, MOST_ATTEMPTS)
+        task = asyncio.current_task()
+        assert task is not None
+        self._stoppable[job.id] = task
+        try:
+            await self._kinds[job.kind].run(job)
+        except asyncio.CancelledError:
+            is_unwanted = job.id not in self._stoppable
+            if not is_unwanted or task.uncancel() > 0:  # the process stops
+                raise
+            return cancelled(await self._queue.read_anew(job))
+        finally:
+            self._stoppable.pop(job.id, None)
+        return None
+
+    async def _undo(self, job: Job, ending: Ending) -> None:
+        """Its handler has ended by now, and nobody else has the job."""
+        _log.info("job %s (%s) ends: %s", job.id, job.kind, ending.message)
+        current = await self._queue.read_anew(job)
+        await self._kinds[job.kind].cancel(current, ending)
+
     async def _give_back(self, job: Job, error: str | None) -> None:
         """What cannot be given back now lapses by itself."""
 
@@ -91,10 +131,10 @@ class Worker:
 
         await self._guarded(give_back)
 
-    async def _renew_forever(self) -> None:
+    async def _forever(self, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(RENEWAL_S)
-            await self._guarded(self._queue.renew)
+            await asyncio.sleep(every_s)
+            await self._guarded(work)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Whatever goes wrong is logged: nothing may end the worker."""

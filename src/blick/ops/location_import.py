@@ -18,11 +18,13 @@ from datetime import timedelta
 from typing import Any
 
 from blick.db import images, location_imports
-from blick.db.jobs import Job
+from blick.db.jobs import FAILURE, Job
 from blick.db.location_imports import HASHING, Addition
 from blick.db.moment import Moment
+from blick.jobs.kinds import Ending
+from blick.jobs.progress import Progress
 from blick.model.blob import Digests, Location
-from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, StoreError
+from blick.model.errors import Conflict, Forbidden, Gone, Invalid, LimitExceeded, StoreError
 from blick.model.image import ACTIVE, IMPORTING, Image
 from blick.model.location import WEB_SCHEMES, LocationImport, scheme_of
 from blick.ops import locations, quota
@@ -33,9 +35,6 @@ from blick.stream.pump import pump
 
 _log = logging.getLogger(__name__)
 
-# A job that killed its process, or was put off, this often is given up.
-MOST_ATTEMPTS = 20
-_SIGN_OF_LIFE_MS = 20_000
 _FIRST_RETRY_S = 0.2
 
 # What ends the task as a failure, with its own words.
@@ -46,17 +45,30 @@ async def run(services: Services, job: Job) -> None:
     """Do the job from the step at which it is. Raises Gone if it is not ours any more, ServiceUnavailable."""
     wanted = LocationImport(**job.payload)
     try:
-        if job.attempts > MOST_ATTEMPTS:
-            raise Conflict(f"It was given up after {MOST_ATTEMPTS} attempts.")
         if job.step == HASHING or await _add(services, job, wanted):
             await _hash(services, job, wanted)
     except _REASONS as error:
         _log.warning("location of image %s is not taken: %s", wanted.image_id, error)
-        # What lies on others' servers stays visible, as clients expect; a new attempt takes its place.
-        keeps = scheme_of(wanted.url) in WEB_SCHEMES
-        await services.database.write(
-            location_imports.fail, job, wanted, str(error), _moment(services), keeps_location=keeps
-        )
+        await _fail(services, job, wanted, Ending(FAILURE, str(error)))
+
+
+async def cancel(services: Services, job: Job, ending: Ending) -> None:
+    """End the job as `ending` says: the task is a failure with its message. Raises Gone, ServiceUnavailable."""
+    await _fail(services, job, LocationImport(**job.payload), ending)
+
+
+async def _fail(services: Services, job: Job, wanted: LocationImport, ending: Ending) -> None:
+    # What lies on others' servers stays visible, as clients expect; a new attempt takes its place.
+    keeps = scheme_of(wanted.url) in WEB_SCHEMES
+    await services.database.write(
+        location_imports.fail,
+        job,
+        wanted,
+        ending.message,
+        _moment(services),
+        keeps_location=keeps,
+        outcome=ending.outcome,
+    )
 
 
 async def _add(services: Services, job: Job, wanted: LocationImport) -> bool:
@@ -101,8 +113,10 @@ async def _hash(services: Services, job: Job, wanted: LocationImport) -> None:
         await services.database.write(location_imports.give_up, job, wanted, _moment(services))
         return
     store = services.stores.for_location(place.uri, place.metadata)
-    digests = await _digests(services, wanted, image, Location(store.name, place.uri, place.metadata))
-    if digests is None:
+    location = Location(store.name, place.uri, place.metadata)
+    try:
+        digests = await _digests(services, wanted, image, location, _progress(services, job, wanted))
+    except Gone:
         await services.database.write(location_imports.give_up, job, wanted, _moment(services))
         return
     if wanted.os_hash_value is not None and digests.os_hash_value != wanted.os_hash_value:
@@ -115,18 +129,27 @@ async def _hash(services: Services, job: Job, wanted: LocationImport) -> None:
     await services.database.write(location_imports.succeed, job, wanted, values, _moment(services))
 
 
-async def _digests(services: Services, wanted: LocationImport, image: Image, location: Location) -> Digests | None:
-    """The hashes of what lies there, read as often as `http_retries` says. None: nobody wants them any more.
+def _progress(services: Services, job: Job, wanted: LocationImport) -> Progress:
+    return Progress(
+        services.database,
+        job,
+        services.now_ms,
+        lambda connection, now: location_imports.require_ours(connection, wanted, now),
+    )
 
-    Raises StoreError, or Invalid if the data is not as long as was announced.
+
+async def _digests(
+    services: Services, wanted: LocationImport, image: Image, location: Location, progress: Progress
+) -> Digests:
+    """The hashes of what lies there, read as often as `http_retries` says.
+
+    Raises StoreError, Invalid if the data is not as long as was announced, Gone if nobody wants them any more.
     """
     algorithm = _algorithm(services, wanted, image)
     tries = max(1, services.settings.imports.http_retries)
     for attempt in range(1, tries + 1):
         try:
-            return await _read_once(services, wanted, image, location, Hashing(algorithm))
-        except _Unwanted:
-            return None
+            return await _read_once(services, image, location, Hashing(algorithm), progress)
         except (StoreError, Invalid) as error:
             if attempt == tries:
                 raise
@@ -140,10 +163,10 @@ def _algorithm(services: Services, wanted: LocationImport, image: Image) -> str:
 
 
 async def _read_once(
-    services: Services, wanted: LocationImport, image: Image, location: Location, hashing: Hashing
+    services: Services, image: Image, location: Location, hashing: Hashing, progress: Progress
 ) -> Digests:
     store = services.stores.for_location(location.uri, location.metadata)
-    async with aclosing(_watched(services, wanted, store.read(location))) as pieces:
+    async with aclosing(_told(store.read(location), progress, image.size)) as pieces:
         return await pump(
             PiecesBody(pieces),
             _drop,
@@ -155,22 +178,17 @@ async def _read_once(
         )
 
 
-class _Unwanted(Exception):
-    """The image was deleted, or the lock is somebody else's."""
-
-
-async def _watched(
-    services: Services, wanted: LocationImport, pieces: AsyncGenerator[memoryview, None]
+async def _told(
+    pieces: AsyncGenerator[memoryview, None], progress: Progress, size_bytes: int | None
 ) -> AsyncGenerator[memoryview, None]:
-    """The pieces, with a sign of life now and then; ends with _Unwanted when they are for nobody any more."""
-    next_sign_ms = services.now_ms() + _SIGN_OF_LIFE_MS
+    """The pieces, with their progress. Raises Gone when they are for nobody any more."""
+    done_bytes = 0
+    await progress.note(HASHING, done_bytes, size_bytes)
     async with aclosing(pieces):
         async for piece in pieces:
+            done_bytes += len(piece)
             yield piece
-            if services.now_ms() >= next_sign_ms:
-                next_sign_ms = services.now_ms() + _SIGN_OF_LIFE_MS
-                if not await services.database.write(location_imports.still_ours, wanted, services.now()):
-                    raise _Unwanted
+            await progress.note(HASHING, done_bytes, size_bytes)
 
 
 async def _drop(_buffer: memoryview) -> None:
