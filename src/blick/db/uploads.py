@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from blick.db import images, import_lock, usage
+from blick.db import images, import_lock, outbox, usage
 from blick.db.rows import hold, set_base
 from blick.db.tables import leases
 from blick.model.blob import Digests, Location
@@ -55,11 +55,19 @@ def begin(
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
     import_lock.require_free(connection, lease.image_id, now)
     take(connection, lease)
+    _require_cleaned_up(connection, lease)
     if quota is None:
         return NOTHING
     used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
     quota.require(used, {Measure.STAGED if status == UPLOADING else Measure.STORED: lease.reserved_bytes})
     return used
+
+
+def _require_cleaned_up(connection: Connection, lease: Lease) -> None:
+    """What an import left in the store, and waits for its removal, must not take new data along. Raises Conflict."""
+    for entry in outbox.of_image(connection, lease.image_id):
+        if entry.location.metadata.get("store", lease.store) == lease.store:
+            raise Conflict(f"Earlier data of image {lease.image_id} is still being removed. Try again.")
 
 
 def take(connection: Connection, lease: Lease) -> None:
