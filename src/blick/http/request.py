@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from blick.model.context import RequestContext
 from blick.model.errors import BodyIncomplete, Invalid, LimitExceeded
 from blick.ops.services import Services
-from blick.stream.body import BodySource, request_body
+from blick.stream.body import RequestBody, request_body
 
 MAX_JSON_DEPTH = 64
 
@@ -60,7 +60,7 @@ class Request:
         return base_url(self.scope)
 
     @property
-    def body(self) -> BodySource:
+    def body(self) -> RequestBody:
         """The body's bytes, to be read once: straight from the socket where the server can hand it over."""
         return request_body(self.scope, self.receive)
 

@@ -27,6 +27,18 @@ class BodySource(Protocol):
         ...
 
 
+class RequestBody(BodySource, Protocol):
+    """A body that can also be had bit by bit, as it comes, for readers who keep what came before it broke off."""
+
+    async def read_some(self, buffer: memoryview) -> int:
+        """Wait until something came, and put into `buffer` what there is, as far as it has room; give the count.
+
+        Otherwise like `readinto`, but for this: all that came before an error was given before it is raised, except
+        to a reader who was cancelled.
+        """
+        ...
+
+
 class AsgiBody:
     """A body read through ASGI's `receive`."""
 
@@ -47,6 +59,15 @@ class AsgiBody:
             self._piece = self._piece[count:]
             filled += count
         return filled
+
+    async def read_some(self, buffer: memoryview) -> int:
+        """See RequestBody."""
+        while not self._piece and self._more:
+            await self._next_piece()
+        count = min(len(self._piece), len(buffer))
+        buffer[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
 
     async def _next_piece(self) -> None:
         message = await self._receive()
@@ -80,7 +101,7 @@ class PiecesBody:
         return filled
 
 
-def request_body(scope: Mapping[str, Any], receive: Receive) -> BodySource:
+def request_body(scope: Mapping[str, Any], receive: Receive) -> RequestBody:
     """The body of the request `scope`, from the fastest source that this server offers."""
     source = (scope.get("extensions") or {}).get(EXTENSION)
-    return cast(BodySource, source) if source is not None else AsgiBody(receive)
+    return cast(RequestBody, source) if source is not None else AsgiBody(receive)

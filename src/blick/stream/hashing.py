@@ -41,6 +41,12 @@ class RunningHashes:
         self.md5 = _new("md5")
         self.second = _new(algorithm)
 
+    def copy(self) -> "RunningHashes":
+        """The same again, to go on from here in another way. Nobody may feed these meanwhile."""
+        twin = RunningHashes(self._algorithm)
+        twin.md5, twin.second = self.md5.copy(), self.second.copy()
+        return twin
+
     def digests(self, size_bytes: int) -> Digests:
         """What came out over the `size_bytes` bytes fed to both."""
         return Digests(size_bytes, self.md5.hexdigest(), self._algorithm, self.second.hexdigest())

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Protocol
 
 from blick.model.blob import Digests
-from blick.model.errors import Invalid, LimitExceeded
+from blick.model.errors import BlickError, Invalid, LimitExceeded
 from blick.stream.body import BodySource
 from blick.stream.hashing import Hashing
 from blick.stream.hop import to_the_end
@@ -23,6 +23,7 @@ MIB = 1 << 20
 BUFFER_BYTES = 2 * MIB  # large enough that handing it around costs nothing beside hashing it (4 ms)
 BUFFERS = 4  # one being filled, one being hashed and written, two in between
 
+Read = Callable[[memoryview], Awaitable[int]]
 Write = Callable[[memoryview], Awaitable[None]]
 Feed = Callable[[memoryview], None]
 
@@ -56,7 +57,7 @@ async def pump(
     feeds: list[Feed] = [hashes.md5.update, hashes.second.update]
     if inspection is not None:
         feeds.append(inspection.feed)
-    transfer = _Transfer(body, write, feeds, _Bounds(cap_bytes, expected_bytes, over_cap), threads)
+    transfer = _Transfer(body.readinto, write, feeds, _Bounds(cap_bytes, expected_bytes, over_cap), threads)
     return hashes.digests(await transfer.run())
 
 
@@ -72,7 +73,19 @@ async def move(
 ) -> int:
     """Like `pump` for bytes that nobody needs to know the hashes of, which are what takes time; gives their count."""
     feeds: list[Feed] = [] if inspection is None else [inspection.feed]
-    return await _Transfer(body, write, feeds, _Bounds(cap_bytes, expected_bytes, over_cap), threads).run()
+    return await _Transfer(body.readinto, write, feeds, _Bounds(cap_bytes, expected_bytes, over_cap), threads).run()
+
+
+async def salvage(
+    read: Read, write: Write, feeds: Iterable[Feed], *, most_bytes: int, over: str, threads: TransferThreads
+) -> int:
+    """Move as much as comes through `write` and `feeds`, bit by bit; gives its count, which is at most `most_bytes`.
+
+    `read` is what RequestBody.read_some is. A BlickError that it raises is raised here once everything that came before
+    has been written and seen by every feed; so is LimitExceeded, saying `over`, when there is more. After any other
+    error, and when cancelled, some of the feeds may have seen what was not written.
+    """
+    return await _Salvage(read, write, feeds, _Bounds(most_bytes, None, over), threads).run()
 
 
 class _Bounds:
@@ -107,10 +120,10 @@ class _Transfer:
     """One run of the pump: a task that receives, a task that writes, and a strand for every feed."""
 
     def __init__(
-        self, body: BodySource, write: Write, feeds: Iterable[Feed], bounds: _Bounds, threads: TransferThreads
+        self, read: Read, write: Write, feeds: Iterable[Feed], bounds: _Bounds, threads: TransferThreads
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._body = body
+        self._read = read
         self._write = write
         self._bounds = bounds
         self._strands = [(threads.strand(), feed) for feed in feeds]
@@ -147,7 +160,7 @@ class _Transfer:
             buffer = await self._buffers.get()
             room = buffer.room(self._bounds.room_bytes(size_bytes))
             try:
-                count = await self._body.readinto(room)
+                count = await self._read(room)
                 size_bytes += count
                 self._bounds.check(size_bytes)
             except BaseException:
@@ -199,6 +212,35 @@ class _Transfer:
         self._ending = True
         if not self._outcome.done():
             self._outcome.set_exception(error)
+
+
+class _Salvage(_Transfer):
+    """One that ends with whatever is read last, and hands that on whole."""
+
+    async def _receive(self) -> None:
+        size_bytes = 0
+        trouble: BlickError | None = None
+        while True:
+            buffer = await self._buffers.get()
+            room = buffer.room(self._bounds.room_bytes(size_bytes))
+            try:
+                count = await self._read(room)
+                self._bounds.check(size_bytes + count)
+            except BlickError as error:
+                trouble = error
+                count = 0
+            except BaseException:
+                self._buffers.release(buffer)
+                raise
+            size_bytes += count
+            self._hand_out(buffer, count)
+            if not count:
+                break
+        await self._buffers.all_back()
+        if trouble is not None:
+            raise trouble
+        if not self._outcome.done():
+            self._outcome.set_result(size_bytes)
 
 
 class _Buffer:

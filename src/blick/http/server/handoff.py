@@ -79,13 +79,20 @@ class SocketBody:
 
     async def readinto(self, buffer: memoryview) -> int:
         """See blick.stream.body.BodySource."""
+        return await self._read(buffer, len(buffer))
+
+    async def read_some(self, buffer: memoryview) -> int:
+        """See blick.stream.body.RequestBody."""
+        return await self._read(buffer, 1)
+
+    async def _read(self, buffer: memoryview, least_bytes: int) -> int:
         filled = self._inbound.take_into(buffer)
-        if filled == len(buffer) or self._inbound.complete:
+        if filled >= least_bytes or self._inbound.complete:
             return filled
         self._check()
         self._reading = True
         try:
-            return await self._receive(buffer, filled)
+            return await self._receive(buffer, filled, least_bytes)
         except (ChunkError, OSError) as error:
             self._inbound.broken = str(error) if isinstance(error, ChunkError) else GONE
             raise BodyIncomplete(self._inbound.broken) from error
@@ -124,11 +131,11 @@ class SocketBody:
         if self._inbound.broken is not None:
             raise BodyIncomplete(self._inbound.broken)
 
-    async def _receive(self, buffer: memoryview, filled: int) -> int:
+    async def _receive(self, buffer: memoryview, filled: int, least_bytes: int) -> int:
         self._before()
         if self._socket is None:
             await self._take_over()
-        while filled < len(buffer) and not self._inbound.complete:
+        while filled < least_bytes and not self._inbound.complete:
             if self._fast:
                 count = await hop(self._executor, self._fill, buffer[filled:])
                 self._fast = filled + count == len(buffer)
@@ -136,7 +143,8 @@ class SocketBody:
                 count = await self._wait_and_fill(buffer[filled:])
                 self._fast = count >= FAST_BYTES
             filled += count
-            self._check()
+            if filled < least_bytes:
+                self._check()
         if self._inbound.complete:
             self._set_low_water(1)
             self._on_end(bytes(self._rest))
@@ -162,6 +170,10 @@ class SocketBody:
                 if patience_s <= 0:
                     break
                 patience_s -= self._wait_in_thread(self._wanted_bytes(len(buffer) - filled), patience_s)
+            except OSError:
+                if not filled:
+                    raise
+                break  # what came before the end is not lost; the next call meets the end again
         self._set_low_water(1)
         return filled
 
