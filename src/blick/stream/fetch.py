@@ -8,24 +8,28 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from blick.model.blob import ByteRange
 from blick.model.errors import SourceBroken
 from blick.model.uri_filter import UriFilter
-from blick.stream.hop import interruptible_hop
+from blick.stream.addresses import require_fetchable
+from blick.stream.hop import hop, interruptible_hop
 
 if TYPE_CHECKING:
     from blick.stream.http_line import Line
 
 _THREADS = 16  # each waits for a server of others; an idle one costs nothing
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """How to reach servers. `ca_file` None: the system's authorities. `proxies` are by scheme, `host:port` or a URL.
+    """How to reach servers. `ca_file` None: the system's authorities.
 
-    What goes through a proxy is resolved by the proxy; then only the text of a URI is judged here.
+    `proxies` are by scheme, `host:port` or a URL, which may hold user and password. What goes through a proxy is
+    resolved by the proxy; then only the text of a URI is judged here.
     """
 
     connect_timeout_s: float = 10
@@ -33,7 +37,7 @@ class FetchOptions:
     most_redirects: int = 5
     ca_file: str | None = None
     verify: bool = True
-    proxies: Mapping[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Answer:
@@ -56,36 +60,63 @@ class Answer:
         """
         return await interruptible_hop(self._threads, self._line.interrupt, self._line.readinto, buffer)
 
+    async def fill(self, buffer: memoryview) -> int:
+        """Like `readinto`, for those who can go on where a body broke off: what came before is not lost.
+
+        A count that is less than the buffer's length may mean either; the next call gives 0, or raises.
+        """
+        return await interruptible_hop(self._threads, self._line.interrupt, self._line.fill, buffer)
+
 
 class Fetcher:
     """Makes requests. One event loop's; `aclose` ends its threads, when nothing is being fetched any more."""
 
-    def __init__(self, uri_filter: UriFilter, options: FetchOptions | None = None) -> None:
+    def __init__(self, uri_filter: UriFilter, options: FetchOptions | None = None, threads: int = _THREADS) -> None:
+        """`threads` is how many servers can be waited for at once."""
         self._filter = uri_filter
         self._options = options or FetchOptions()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
 
     @asynccontextmanager
     async def open(
-        self, uri: str, *, method: str = "GET", wanted: ByteRange | None = None, recorded: bool = False
+        self,
+        uri: str,
+        *,
+        method: str = "GET",
+        wanted: ByteRange | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        secrets: Mapping[str, str] = _NO_HEADERS,
+        recorded: bool = False,
     ) -> AsyncIterator[Answer]:
         """Send a request, follow redirects, and give the answer, which must not be used outside the context.
 
-        `wanted` (not empty) asks for a part; whether the server gave one its status tells. `recorded` says that the
-        URI passed the filter before and may not pass it today: then its text is not judged, its addresses are.
-        Answers are of status 200 or 206. Raises Invalid (refused by the filter, here or in a redirect),
-        SourceMissing (404, 410), SourceDenied (401, 403), RangeNotSatisfiable (416), SourceUnavailable, SourceBroken,
-        or SourceError for other statuses and too many redirects.
+        `wanted` (not empty) asks for a part; whether the server gave one its status tells. `headers` are added to the
+        request, and so are `secrets`, which no redirect carries to another server. `recorded` says that the URI passed
+        the filter before and may not pass it today: then its text is not judged, its addresses are.
+        Answers are of status 200, or 206 if a part was asked for. Raises Invalid (refused by the filter, here or in a
+        redirect), SourceMissing (404, 410), SourceDenied (401, 403), RangeNotSatisfiable (416), SourceUnavailable,
+        SourceBroken, or SourceError for other statuses and too many redirects.
         """
         # The HTTP library is loaded by those who fetch only.
-        from blick.stream.http_line import Line
+        from blick.stream.http_line import Line, Question
 
+        if wanted is not None:
+            headers = {**headers, "Range": f"bytes={wanted.offset_bytes}-{wanted.end_bytes - 1}"}
         line = Line(self._filter, self._options)
+        question = Question(method, headers, secrets)
         try:
-            await interruptible_hop(self._threads, line.interrupt, line.request, uri, method, wanted, recorded)
+            await interruptible_hop(self._threads, line.interrupt, line.request, uri, question, recorded)
             yield Answer(line, self._threads)
         finally:
             line.close()
+
+    async def require_allowed(self, uri: str) -> None:
+        """Raises Invalid unless `uri` passes the filter and leads to an address that may be connected to. Asks DNS."""
+        target = self._filter.target(uri)
+        if target.scheme in self._options.proxies:
+            self._filter.screen_unresolved(target)
+        else:
+            await hop(self._threads, require_fetchable, self._filter, uri)
 
     async def aclose(self) -> None:
         """End the threads."""
