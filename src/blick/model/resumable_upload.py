@@ -21,6 +21,9 @@ WHOLE: Final = ""
 PARTIAL: Final = "partial"
 FINAL: Final = "final"
 
+FILE_SUFFIX: Final = ".part"
+"""What the names of files end with in which uploads grow."""
+
 MOST_OPEN: Final = 64
 """How many unfinished uploads one image may have: parts that are sent in parallel, and some that were forgotten."""
 
@@ -59,7 +62,7 @@ class ResumableUpload:
     @property
     def file_name(self) -> str:
         """Under which name its bytes grow in a folder of staged data; the image's other files begin alike."""
-        return f"{self.image_id}.{self.id}.part"
+        return f"{self.image_id}.{self.id}{FILE_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from blick.db import staging
 from blick.db.staging import StagedRow
 from blick.model.blob import Location
 from blick.model.errors import BlickError, DataNotFound, Gone, Invalid, StoreError, StoreUnavailable
+from blick.model.resumable_upload import FILE_SUFFIX
 from blick.ops.services import Services
 from blick.stores.base import Store, Writer
 from blick.stores.staging import FOLDER
@@ -175,7 +176,9 @@ def scratch_file(services: Services, image_id: str, suffix: str) -> Path:
 
 
 async def remove_scratch(services: Services, image_id: str) -> None:
-    """Remove all of the image's files that `scratch_file` named. What cannot be removed is logged."""
+    """Remove all of the image's files that `scratch_file` named; uploads under way, which may lie in the same folder,
+    stay. What cannot be removed is logged.
+    """
     await hop(None, _remove_named, services.staging.scratch_dir, f"{image_id}.")
 
 
@@ -183,7 +186,8 @@ def _remove_named(folder: Path, beginning: str) -> None:
     try:
         with os.scandir(folder) as entries:
             for name in [entry.name for entry in entries if entry.name.startswith(beginning)]:
-                (folder / name).unlink(missing_ok=True)
+                if not name.endswith(FILE_SUFFIX):
+                    (folder / name).unlink(missing_ok=True)
     except FileNotFoundError:
         return
     except OSError as error:
