@@ -11,6 +11,9 @@ The message of an error is shown to the caller: it never carries secrets, paths 
     ├── NotFound                no such thing, or the caller may not know of it
     ├── Conflict                the thing is in a state that does not allow this
     ├── Gone                    the thing vanished, or was changed, while the request ran
+    ├── Locked                  somebody else is at work on the thing at this moment
+    ├── VersionUnsupported      the client speaks a version of the protocol that is not spoken here
+    ├── ChecksumMismatch        the data is not what the client's checksum says
     ├── LimitExceeded           a quota or a size cap
     ├── UnsupportedMediaType    content type, or content that is not what it claims to be
     ├── RangeNotSatisfiable     the wanted bytes lie outside the data
@@ -59,6 +62,18 @@ class Conflict(BlickError):
 
 class Gone(BlickError):
     """The thing vanished, or was changed by someone else, while the request ran."""
+
+
+class Locked(BlickError):
+    """Somebody else is at work on the thing at this moment; trying again soon may help."""
+
+
+class VersionUnsupported(BlickError):
+    """The client speaks a version of the protocol that is not spoken here."""
+
+
+class ChecksumMismatch(BlickError):
+    """The data is not what the client's checksum says; nothing of it was kept."""
 
 
 class LimitExceeded(BlickError):
