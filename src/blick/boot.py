@@ -32,6 +32,7 @@ from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
 from blick.stores.registry import open_stores
 from blick.stores.staging import Staging, staging_settings
+from blick.stream.fetch import Fetcher, FetchOptions
 from blick.stream.hop import hop, to_the_end
 from blick.stream.threads import TransferThreads
 
@@ -58,6 +59,7 @@ class Running:
 
 
 async def _close(services: Services) -> None:
+    await services.fetcher.aclose()
     await services.staging.aclose()
     await services.stores.aclose()
     if services.limits is not None:
@@ -146,6 +148,7 @@ def _services(settings: Settings, database: Database, before: Services | None = 
         database=database,
         stores=stores,
         staging=Staging(staging_settings(settings.imports), stores),
+        fetcher=_fetcher(settings),
         sealer=Sealer(settings),
         policy=policy,
         protections=_protections(settings, policy),
@@ -156,6 +159,17 @@ def _services(settings: Settings, database: Database, before: Services | None = 
         running_jobs=set() if before is None else before.running_jobs,
         limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
+
+
+def _fetcher(settings: Settings) -> Fetcher:
+    """What reads from addresses that users name; able to serve all jobs of this process at once."""
+    fetch = settings.fetch
+    options = FetchOptions(
+        ca_file=str(fetch.ca_file) if fetch.ca_file is not None else None,
+        verify=not fetch.insecure,
+        proxies=fetch.proxies,
+    )
+    return Fetcher(settings.imports.uri_filter, options, threads=2 * settings.imports.max_workers)
 
 
 def _with_cors(app: ASGIApp, cors: CorsSettings) -> ASGIApp:

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from blick.conf.catalog import RESERVED_STORES
 from blick.conf.reading import Reading
 from blick.conf.settings import FetchSettings, ImportSettings, JobSettings
-from blick.model.uri_filter import UriFilter
+from blick.model.uri_filter import USUAL_PORTS, UriFilter
 
 _STAGING, _TASKS = RESERVED_STORES
 _FOLDER = "filesystem_store_datadir"
@@ -59,8 +59,13 @@ def job_settings(reading: Reading) -> JobSettings:
 def fetch_settings(reading: Reading) -> FetchSettings:
     """How servers are reached that users name."""
     ca_file = reading.text("blick", "fetch_ca_file")
+    proxies = reading.get("blick", "fetch_proxies")
+    for scheme, proxy in proxies.items():
+        if scheme not in USUAL_PORTS or not _is_proxy(proxy):
+            # The text is not repeated: it may hold a password.
+            reading.wrong("blick", "fetch_proxies", f"{scheme}: is not http or https with the host:port of a proxy.")
     return FetchSettings(
-        proxies=reading.get("blick", "fetch_proxies"),
+        proxies=proxies,
         ca_file=Path(ca_file) if ca_file else None,
         insecure=reading.get("blick", "fetch_insecure"),
         retries=reading.get("blick", "fetch_retries"),
@@ -70,6 +75,15 @@ def fetch_settings(reading: Reading) -> FetchSettings:
 def _python_interpreter(reading: Reading) -> Path | None:
     path = reading.text("wsgi", "python_interpreter")
     return Path(path) if path else None
+
+
+def _is_proxy(text: str) -> bool:
+    """`host:port`, or a URL of the scheme http with perhaps user and password in it?"""
+    try:
+        where = urlsplit(text if "//" in text else f"//{text}")
+        return where.scheme in ("", "http") and bool(where.hostname) and where.port != 0
+    except ValueError:
+        return False
 
 
 def _node_url(reading: Reading) -> str:

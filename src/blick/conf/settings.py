@@ -111,9 +111,12 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True)
 class FetchSettings:
-    """How servers are reached that users name. `retries`: in a row, without a byte in between."""
+    """How servers are reached that users name. `retries`: in a row, without a byte in between.
 
-    proxies: Mapping[str, str] = field(default_factory=dict)
+    `proxies` are by scheme, and may hold passwords.
+    """
+
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: Path | None = None
     insecure: bool = False
     retries: int = 4

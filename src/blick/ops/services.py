@@ -19,6 +19,7 @@ from blick.policy.limits import Limits
 from blick.policy.properties import PropertyProtections
 from blick.stores.registry import Stores
 from blick.stores.staging import Staging
+from blick.stream.fetch import Fetcher
 from blick.stream.threads import TransferThreads
 
 
@@ -44,6 +45,7 @@ class Services:
     threads: TransferThreads
     holder: str
     staging: Staging
+    fetcher: Fetcher
     sealer: Sealer
     protections: PropertyProtections | None = None  # of custom properties; None: all are everybody's
     limits: Limits | None = None  # unified limits; None where they are not in use

@@ -1,5 +1,9 @@
 """[import_filtering_opts] and the options of tasks."""
 
+from ipaddress import ip_network
+from pathlib import Path
+
+from blick.conf.settings import FetchSettings
 from blick.model.uri_filter import UriFilter
 from tests.unit.conf.files import Config
 
@@ -34,3 +38,34 @@ allowed_ports = [80, 8080]
 def test_wrong_lists_refuse_the_start(config: Config) -> None:
     for line in ("allowed_ports = [80,x]", "allowed_ports = [70000]", "allowed_schemes = http"):
         assert "import_filtering_opts" in config.refusal(f"[import_filtering_opts]\n{line}\n")
+
+
+def test_fetching(config: Config) -> None:
+    settings = config.load("").settings
+    assert settings.fetch == FetchSettings()
+    text = """
+[blick]
+fetch_networks = 10.0.0.0/8, fd00::/8
+fetch_proxies = http:proxy:3128,https:http://user:s%40crit@proxy:3129
+fetch_ca_file = /etc/ca.pem
+fetch_insecure = true
+fetch_retries = 0
+"""
+    settings = config.load(text).settings
+    assert settings.imports.uri_filter.allowed_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    proxies = {"http": "proxy:3128", "https": "http://user:s%40crit@proxy:3129"}
+    assert settings.fetch == FetchSettings(proxies, Path("/etc/ca.pem"), True, 0)
+    assert "crit" not in repr(settings)
+
+
+def test_wrong_ways_to_fetch_refuse_the_start(config: Config) -> None:
+    for line in (
+        "fetch_networks = here",
+        "fetch_proxies = ftp:proxy:21",
+        "fetch_proxies = http:proxy:port",
+        "fetch_proxies = https:https://user:s3cr3t@proxy:3129",
+        "fetch_retries = -1",
+    ):
+        text = config.refusal(f"[blick]\n{line}\n")
+        assert line.partition(" ")[0] in text
+        assert "s3cr3t" not in text

@@ -60,7 +60,7 @@ _BLICK = (
     Option("jobs_per_project", "int", 4, "Jobs of one project that run at once while others wait", minimum=1),
     Option("job_limits", "dict", {}, "Jobs of a kind that run at once in the whole deployment: kind:number"),
     Option("fetch_networks", "list", (), "Private networks that data may be fetched from, in CIDR notation"),
-    Option("fetch_proxies", "dict", {}, "Proxies for fetching, by scheme: http:host:port,https:host:port"),
+    Option("fetch_proxies", "dict", {}, "Proxies for fetching, by scheme: http:host:port,https:host:port", secret=True),
     Option("fetch_ca_file", "str", None, "Certificate authorities for fetching; unset = the system's"),
     Option("fetch_insecure", "bool", False, "Do not check certificates when fetching"),
     Option("fetch_retries", "int", 4, "Times in a row a broken download is taken up again", minimum=0),
