@@ -437,10 +437,11 @@ async def test_one_store(settings: Settings, tmp_path: Path) -> None:
     one = StoreSettings("file", "file", {"filesystem_store_datadir": str(tmp_path / "one")})
     async with running_service(replace(settings, stores=StoresSettings("file", (one,)))) as service:
         image = await staged(service)
-        for more in ({"all_stores_must_succeed": False}, {"stores": ["file"]}):
-            assert (await post(service, image, DIRECT, **more)).status_code == 400
-        shown = await imported(service, image, DIRECT)
+        assert (await post(service, image, DIRECT, all_stores_must_succeed=False)).status_code == 400
+        shown = await imported(service, image, DIRECT, stores=["whatever"])
         assert (shown["status"], "stores" in shown) == ("active", False)
+        assert (shown[WAITING], shown[FAILED]) == ("", "")
+        assert (await the_task(service, image))["input"]["backend"] == [None]
         assert (await post(service, image, {"name": "copy-image"}, "admin")).status_code == 400
 
 

@@ -309,7 +309,11 @@ def _stores_of(text: str | None) -> set[str]:
 def _set_lists(
     connection: Connection, work: ImportWork, waiting: Iterable[str], failed: Iterable[str], now: datetime
 ) -> None:
-    lists: Mapping[str, str | None] = {IMPORTING_TO: ",".join(sorted(waiting)), FAILED: ",".join(sorted(failed))}
+    """Both lists are there once there was an import, empty where there is one store without a name."""
+    lists: Mapping[str, str | None] = {
+        IMPORTING_TO: ",".join(sorted(waiting)) if work.are_named else "",
+        FAILED: ",".join(sorted(failed)) if work.are_named else "",
+    }
     images.set_properties(connection, work.image_id, lists, now)
 
 

@@ -79,8 +79,8 @@ def _stores(
         raise Invalid("Stores parameter and x-image-meta-store header can't be both specified.")
     if named == []:
         raise Invalid("'stores' must name at least one store.")
-    if named is not None and not multi_store:
-        raise Invalid("'stores' can only be named with enabled_backends.")
+    if not multi_store:
+        return None  # there is one, without a name
     found = tuple(dict.fromkeys(named or ([] if header_store is None else [header_store])))
     if any(store.startswith(RESERVED_PREFIX) for store in found):
         raise Invalid("Stores whose ids start with os_glance_ are not for images.")

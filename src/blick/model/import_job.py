@@ -37,7 +37,8 @@ class ImportWork:
 
     `arguments` are the method's own: `uri` and what is expected of web-download; `glance_region`, `glance_image_id`,
     `glance_service_interface` and the resolved `endpoint` of glance-download. `stores` are the ids to write to, in
-    order, each once. `has_secret`: the job needs to act in its caller's name and has what that takes.
+    order, each once; only where they `are_named` are they told to people. `has_secret`: the job needs to act in its caller's name and has what that takes. `new_image`: the
+    import makes its image itself, and removes it again if it fails; this is the input of the task that asks for it.
     """
 
     id: str
@@ -48,6 +49,8 @@ class ImportWork:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, Any] = field(default_factory=dict)
     has_secret: bool = False
+    are_named: bool = True
+    new_image: Mapping[str, Any] | None = None
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> "ImportWork":

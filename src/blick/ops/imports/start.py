@@ -78,6 +78,7 @@ async def start(services: Services, context: RequestContext, image: Image, reque
         all_stores_must_succeed=request.all_stores_must_succeed,
         arguments=arguments,
         caller=as_payload(context),
+        are_named=services.settings.stores.multi_store,
         has_secret=JobSecret.of(context) is not None and needs_secret(services, request.method, stores),
     )
     await _promise(services, context, work, request.document)
@@ -96,10 +97,17 @@ def _targets(services: Services, image: Image, request: ImportRequest) -> tuple[
             raise Conflict(f"The store {store_id} takes no new data.")
     if request.method != COPY_IMAGE:
         return tuple(wanted)
-    present = {str(place.metadata.get("store")) for place in services.stores.ordered(image.locations)}
+    present = _present(services, image)
     if not request.all_stores and (doubles := present & set(wanted)):
         raise Invalid(f"Image is already present at store '{sorted(doubles)[0]}'")
     return tuple(store_id for store_id in wanted if store_id not in present)
+
+
+def _present(services: Services, image: Image) -> set[str]:
+    """The stores that have the image's data."""
+    if not services.settings.stores.multi_store:
+        return {services.settings.stores.default_store}
+    return {str(place.metadata.get("store")) for place in services.stores.ordered(image.locations)}
 
 
 def _writable(settings: Settings) -> tuple[str, ...]:
@@ -160,8 +168,12 @@ def _task(services: Services, context: RequestContext, work: ImportWork, documen
         user_id=context.user_id,
         created_at=now,
         updated_at=now,
-        input={"image_id": work.image_id, "import_req": _shown(document), "backend": list(work.stores)},
+        input={"image_id": work.image_id, "import_req": _shown(document), "backend": _backend(work)},
     )
+
+
+def _backend(work: ImportWork) -> list[str | None]:
+    return [store if work.are_named else None for store in work.stores]
 
 
 def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -196,7 +208,7 @@ async def again(services: Services, context: RequestContext, job: Job) -> str:
 def _left(services: Services, image: Image, work: ImportWork) -> tuple[str, ...]:
     if work.method != COPY_IMAGE:
         return work.stores
-    present = {str(place.metadata.get("store")) for place in services.stores.ordered(image.locations)}
+    present = _present(services, image)
     return tuple(store_id for store_id in work.stores if store_id not in present)
 
 

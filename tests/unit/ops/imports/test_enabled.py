@@ -10,13 +10,12 @@ from blick.ops.imports.enabled import enabled_methods
 SETTINGS = Settings(stores=StoresSettings("a", (StoreSettings("a", "file"),)))
 
 
-def enabled(*names: str, multi_store: bool = True) -> tuple[str, ...]:
-    stores = replace(SETTINGS.stores, multi_store=multi_store)
-    return enabled_methods(replace(SETTINGS, stores=stores, api=ApiSettings(enabled_import_methods=names)))
+def enabled(*names: str) -> tuple[str, ...]:
+    return enabled_methods(replace(SETTINGS, api=ApiSettings(enabled_import_methods=names)))
 
 
 def test_the_usual_methods() -> None:
-    assert enabled_methods(SETTINGS) == ("glance-direct", "web-download")
+    assert enabled_methods(SETTINGS) == ("glance-direct", "web-download", "copy-image")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +30,3 @@ def test_the_usual_methods() -> None:
 )
 def test_what_the_operator_names_in_his_order(names: tuple[str, ...], methods: tuple[str, ...]) -> None:
     assert enabled(*names) == methods
-
-
-def test_one_store_has_no_other_to_copy_to() -> None:
-    assert enabled("copy-image", "web-download", multi_store=False) == ("web-download",)
