@@ -101,6 +101,10 @@ async def test_what_is_not_there(service: Service) -> None:
             assert answer.status_code == 404, (method, path, answer.text)
 
 
+# A task that is over at once.
+FAILING_TASK = {"type": "api_image_import", "input": {}}
+
+
 @dataclass(frozen=True)
 class Request:
     """A request that an administrator may make, and that asks the rule in question."""
@@ -122,6 +126,10 @@ def request_for(method: str, path: str, rule: str) -> Request:
             return Request({"content": b"data", "headers": OCTETS}, status=204)
         case ("GET", "file"):
             return Request()
+        case ("POST", "tasks"):
+            return Request({"json": FAILING_TASK}, status=201)
+        case ("DELETE", "{task_id}"):
+            return Request(status=405)
         case ("POST", "members"):
             return Request({"json": {"member": "p9"}})
         case ("PUT", "{member_id}"):
@@ -132,7 +140,10 @@ def request_for(method: str, path: str, rule: str) -> Request:
 
 
 async def prepared(service: Service, method: str, path: str) -> str:
-    """The path with an image that takes that request."""
+    """The path with an image, or a task, that takes that request."""
+    if path.startswith("/v2/tasks"):
+        made = await service.call("admin", "POST", "/v2/tasks", json=FAILING_TASK)
+        return path.format(task_id=made.json()["id"])
     fresh = (method, path.rpartition("/")[2]) in (("PUT", "file"), ("PUT", "stage"))
     image = await (service.create(tags=["t"]) if fresh else service.create_active(b"data", tags=["t"]))
     members = f"/v2/images/{image['id']}/members"

@@ -199,3 +199,11 @@ def test_tasks_tell_their_origin_whatever_the_table_has(database: Database, task
     with database.engine.connect() as connection:
         beside = connection.execute(text("SELECT count(*) FROM blick_task_origins")).scalar()
     assert beside == (0 if task_origin else 2)
+    for number, ends_at in ((0, NOW), (1, None)):
+        database.write_now(tasks.set_status, f"t{number}", ("pending",), "success", NOW, expires_at=ends_at)
+    assert database.write_now(tasks.expire, NOW) == 1
+    assert database.read_now(tasks.get, "t0") is None
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM tasks")).scalar() == 2, "glance-manage purges them"
+        left = connection.execute(text("SELECT task_id FROM blick_task_origins")).scalars().all()
+    assert left == ([] if task_origin else ["t1"])

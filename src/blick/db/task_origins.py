@@ -7,13 +7,14 @@ are in a table of ours. A task lives for two days: what was there is not carried
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, insert
+from sqlalchemy import ColumnElement, Connection, FromClause, delete, insert, or_, select, true
 
 from blick.db.adoption import has_task_origin
 from blick.db.tables import task_origins, tasks
 
 ORIGIN = ("image_id", "request_id", "user_id")
 _KEY = "blick_task_origin_is_own"
+_BATCH = 500
 
 
 def with_origin(connection: Connection) -> tuple[FromClause, Mapping[str, ColumnElement[Any]]]:
@@ -31,6 +32,17 @@ def insert_task(connection: Connection, values: Mapping[str, Any]) -> None:
         return
     connection.execute(insert(tasks), {name: value for name, value in values.items() if name not in ORIGIN})
     connection.execute(insert(task_origins), {"task_id": values["id"], **{name: values[name] for name in ORIGIN}})
+
+
+def forget_dead(connection: Connection) -> None:
+    """Remove what belongs to tasks that were deleted or purged; some of it, where there is much."""
+    mine = task_origins.c.task_id
+    joined = task_origins.outerjoin(tasks, tasks.c.id == mine)
+    dead = select(mine).select_from(joined).where(or_(tasks.c.id.is_(None), tasks.c.deleted == true()))
+    # Read first: a deletion that looks at the other table as well would lock rows of tasks that others work on.
+    found = connection.execute(dead.limit(_BATCH)).scalars().all()
+    if found:
+        connection.execute(delete(task_origins).where(mine.in_(found)))
 
 
 def _own_columns(connection: Connection) -> bool:

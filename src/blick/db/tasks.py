@@ -1,24 +1,26 @@
 """Tasks: what users see of work in the background."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, false, insert, or_, select, update
 
+from blick.db import task_origins
 from blick.db.tables import task_info, tasks
 from blick.db.task_origins import insert_task, with_origin
 from blick.model.task import STATUS, Task
 
-_COLUMNS = (
+COLUMNS = (
     "id", "type", "status", "owner", "image_id", "request_id", "user_id", "created_at", "updated_at", "expires_at",
 )  # fmt: skip
 
 
 def add(connection: Connection, task: Task) -> None:
     """Store a new task."""
-    insert_task(connection, {name: getattr(task, name) for name in _COLUMNS} | {"deleted": False})
+    insert_task(connection, {name: getattr(task, name) for name in COLUMNS} | {"deleted": False})
     texts = {"task_id": task.id, "input": _text(task.input), "result": _text(task.result), "message": task.message}
     connection.execute(insert(task_info), texts)
 
@@ -43,7 +45,10 @@ def of_image(connection: Connection, image_id: str, owner: str | None, now: date
 def expire(connection: Connection, now: datetime) -> int:
     """Soft-delete every task whose time is over; gives how many there were."""
     over = update(tasks).where(tasks.c.deleted == false(), tasks.c.expires_at <= now)
-    return connection.execute(over.values(deleted=True, deleted_at=now, updated_at=now)).rowcount
+    count = connection.execute(over.values(deleted=True, deleted_at=now, updated_at=now)).rowcount
+    if count:
+        task_origins.forget_dead(connection)
+    return count
 
 
 def set_status(
@@ -83,16 +88,21 @@ def touch(connection: Connection, task_id: str, now: datetime, message: str | No
 
 def _selected(connection: Connection) -> Select[Any]:
     source, origin = with_origin(connection)
-    columns = [origin[name] if name in origin else tasks.c[name] for name in _COLUMNS]
+    columns = [origin[name] if name in origin else tasks.c[name] for name in COLUMNS]
     texts = [task_info.c.input, task_info.c.result, task_info.c.message]
     joined = source.outerjoin(task_info, task_info.c.task_id == tasks.c.id)
     return select(*columns, *texts).select_from(joined).where(tasks.c.deleted == false())
 
 
-def _task(row: Row[Any]) -> Task:
-    own = {name: getattr(row, name) for name in _COLUMNS}
+def record(row: Row[Any]) -> Task:
+    """The task in a row of `COLUMNS`; without what it was given, and what came of it."""
+    own = {name: getattr(row, name) for name in COLUMNS}
     own["updated_at"] = own["updated_at"] or own["created_at"]
-    return Task(**own, input=_record(row.input), result=_record(row.result), message=row.message or "")
+    return Task(**own, input=None)
+
+
+def _task(row: Row[Any]) -> Task:
+    return replace(record(row), input=_record(row.input), result=_record(row.result), message=row.message or "")
 
 
 def _text(value: Mapping[str, Any] | None) -> str | None:

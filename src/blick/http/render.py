@@ -8,6 +8,7 @@ from typing import Any
 from blick.model.context import RequestContext
 from blick.model.image import DEACTIVATED, HIDDEN_PROPERTIES, Image, ImageLocation
 from blick.model.member import Member
+from blick.model.task import Task
 from blick.ops.services import Services
 
 
@@ -105,3 +106,33 @@ def member_document(member: Member) -> dict[str, Any]:
 def members_document(members: Sequence[Member]) -> dict[str, Any]:
     """All memberships of an image."""
     return {"members": [member_document(member) for member in members], "schema": "/v2/schemas/members"}
+
+
+def task_document(task: Task) -> dict[str, Any]:
+    """One task."""
+    path = f"/v2/tasks/{task.id}"
+    document = {
+        "id": task.id,
+        "input": task.input,
+        "type": task.type,
+        "status": task.status,
+        "owner": task.owner,
+        "message": task.message,
+        "result": task.result,
+        "created_at": stamp(task.created_at),
+        "updated_at": stamp(task.updated_at),
+        "self": path,
+        "schema": "/v2/schemas/task",
+    }
+    known = {"image_id": task.image_id, "request_id": task.request_id, "user_id": task.user_id}
+    document |= {name: value for name, value in known.items() if value is not None}
+    return document if task.expires_at is None else {**document, "expires_at": stamp(task.expires_at)}
+
+
+_IN_LISTS = ("id", "type", "status", "owner", "created_at", "updated_at", "self", "schema", "expires_at")
+
+
+def task_line(task: Task) -> dict[str, Any]:
+    """One task of a list: no more than clients have always got there."""
+    document = task_document(task)
+    return {name: document[name] for name in _IN_LISTS if name in document}

@@ -279,18 +279,14 @@ ROUTES: tuple[Route, ...] = (
             "GET": Call(
                 tasks.index, ("tasks_api_access",), "List tasks, page by page", gives="tasks", query="task_list"
             ),
-            "POST": Call(
-                tasks.create, ("tasks_api_access",), "Start a task", (201,), sends="new_task", gives="task"
-            ),
+            "POST": Call(tasks.create, ("tasks_api_access",), "Start a task", (201,), sends="new_task", gives="task"),
         },
     ),
     Route(
         "/tasks/{task_id}",
         {
             "GET": Call(tasks.show, ("tasks_api_access",), "Show a task", gives="task"),
-            "DELETE": Call(
-                tasks.delete, ("tasks_api_access",), "Nothing: tasks go when their time is over", (405,)
-            ),
+            "DELETE": Call(tasks.delete, ("tasks_api_access",), "Nothing: tasks go when their time is over", (405,)),
         },
     ),
     Route(

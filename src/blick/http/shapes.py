@@ -3,11 +3,13 @@
 What an image looks like is the deployment's own: it may declare properties. The rest is the same everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from blick.model.image_patch import MEDIA_TYPES
 from blick.model.schema import MEMBER_STATUSES, ImageSchema, documents
+from blick.model.task import LEGACY_IMPORT, STATUS, TYPES
+from blick.model.task_query import TEXTS, TIMES
 
 Shape = Mapping[str, Any]
 
@@ -54,6 +56,10 @@ def components(schema: ImageSchema) -> dict[str, Shape]:
         "locations": _list("location"),
         "image_task": _object(id=_TEXT, type=_TEXT, status=_TEXT, image_id={"type": ["string", "null"]}),
         "image_tasks": _object(tasks=_list("image_task")),
+        "task": _task(described["task"]["properties"], ("input", "message", "result")),
+        "task_line": _task(described["tasks"]["properties"]["tasks"]["items"]["properties"], ()),
+        "tasks": _page("tasks", "task_line"),
+        "new_task": _object(type={"enum": list(TYPES)}, input={"type": ["object", "null"]}),
         "import": _object(method={"type": "object", "properties": {"name": _TEXT}, "required": ["name"]}),
         "import_methods": _object(**{"import-methods": {"type": "object"}}),
         "store": {"type": "object", "properties": {"id": _TEXT}, "required": ["id"]},
@@ -109,6 +115,15 @@ def _image(properties: Mapping[str, Shape]) -> Shape:
     return {"type": "object", "properties": shown, "required": list(_ALWAYS_SHOWN), "additionalProperties": extra}
 
 
+_ALWAYS_SHOWN_OF_TASKS = ("id", "type", "status", "owner", "created_at", "updated_at", "self", "schema")
+
+
+def _task(properties: Mapping[str, Shape], more: Sequence[str]) -> Shape:
+    # Owners and ids are whatever the identity service and the database of an adopted deployment have.
+    shown = {**properties, "id": _TEXT, "image_id": _TEXT}
+    return {"type": "object", "properties": shown, "required": [*_ALWAYS_SHOWN_OF_TASKS, *more]}
+
+
 def _new_image(described: Mapping[str, Any]) -> Shape:
     writable = {
         name: each
@@ -160,6 +175,15 @@ _PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
             _parameter(name, "A number")
             for name in ("size", "size_min", "size_max", "virtual_size", "min_disk", "min_ram")
         ),
+    ),
+    "task_list": (
+        _parameter("limit", "Tasks a page", {"type": "integer", "minimum": 0}),
+        _parameter("marker", "The id of the task to go on after"),
+        _parameter("sort_key", "What to sort by", {"enum": sorted((*TEXTS, *TIMES))}),
+        _parameter("sort_dir", "In which direction", _DIRECTION),
+        _parameter("status", "Tasks that have come so far", {"enum": list(STATUS)}),
+        _parameter("type", "Tasks of this type", {"enum": [LEGACY_IMPORT]}),
+        *(_parameter(name, "Exactly that") for name in (*TEXTS, *TIMES) if name not in ("status", "type")),
     ),
     "download": (_parameter("prefer", "Ids of stores to read from first, with commas between"),),
 }

@@ -1,29 +1,68 @@
-"""Tasks over HTTP (spec: images-api §11.2)."""
+"""Tasks over HTTP (spec: images-api §11.2, §18)."""
 
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, Final
 
 from starlette.responses import Response
 
+from blick.http import errors
+from blick.http.render import task_document, task_line
 from blick.http.request import Request
 from blick.http.responses import json_response
-from blick.model.errors import NotFound
+from blick.model import task_input, task_query
+from blick.model.page import PageLimits, page_links
 from blick.model.task import Task
 from blick.ops import tasks
+from blick.ops.imports import by_task
+
+_NEVER_DELETED: Final = (
+    "This operation is currently not permitted on Glance Tasks. They are auto deleted after reaching the time based on "
+    "their expires_at property."
+)
+
+
+async def index(request: Request) -> Response:
+    """GET /v2/tasks"""
+    api = request.services.settings.api
+    query = task_query.parse(request.query, PageLimits(api.limit_param_default, api.api_limit_max))
+    page = await tasks.list_tasks(request.services, request.context, query)
+    links = page_links(request.query, page.last_id, "/v2/tasks")
+    document: dict[str, object] = {
+        "tasks": [task_line(task) for task in page.tasks],
+        "first": links.first,
+        "schema": "/v2/schemas/tasks",
+    }
+    if links.next is not None:
+        document["next"] = links.next
+    return json_response(document)
+
+
+async def create(request: Request) -> Response:
+    """POST /v2/tasks"""
+    new = task_input.parse(await request.json())
+    task = await by_task.start(request.services, request.context, new)
+    return json_response(task_document(task), 201, {"location": f"{request.base_url}/v2/tasks/{task.id}"})
+
+
+async def show(request: Request) -> Response:
+    """GET /v2/tasks/{task_id}"""
+    task = await tasks.show(request.services, request.context, request.path_params["task_id"])
+    return json_response(task_document(task))
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /v2/tasks/{task_id}: 405, whether there is such a task or not"""
+    await tasks.require_access(request.services, request.context)
+    return errors.answer(405, "", request.headers.get("accept", ""), {"allow": "GET"}, generic=_NEVER_DELETED)
 
 
 async def of_image(request: Request) -> Response:
     """GET /v2/images/{image_id}/tasks"""
     found = await tasks.list_of_image(request.services, request.context, request.path_params["image_id"])
-    return json_response({"tasks": [_document(task) for task in found]})
+    return json_response({"tasks": [_of_image(task) for task in found]})
 
 
-async def refuse(_request: Request) -> NoReturn:
-    """Any method of /v2/tasks…: 404. Tasks are shown with the image that they work on."""
-    raise NotFound("The tasks API is not available at this site.")
-
-
-def _document(task: Task) -> dict[str, Any]:
+def _of_image(task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "type": task.type,

@@ -10,6 +10,7 @@ from typing import Any
 
 from blick.model.errors import Invalid, StartRefused
 from blick.model.json_schema import Check, compile_schema
+from blick.model.task import STATUS, TYPES
 
 Definition = Mapping[str, Any]
 
@@ -264,12 +265,12 @@ _MEMBER: Definition = {
     },
 }
 
-_TASK: Definition = {
+TASK: Definition = {
     "name": "task",
     "properties": {
         "id": _text("The task's own identifier", pattern=UUID_PATTERN),
-        "type": _text("What the task does", enum=["import", "api_image_import", "location_import"]),
-        "status": _text("How far the task has come", enum=["pending", "processing", "success", "failure"]),
+        "type": _text("What the task does", enum=list(TYPES)),
+        "status": _text("How far the task has come", enum=list(STATUS)),
         "input": {"type": ["null", "object"], "description": "What the task was asked to do"},
         "result": {"type": ["null", "object"], "description": "What came of it"},
         "owner": _text("Project that the task belongs to"),
@@ -309,6 +310,6 @@ def documents(schema: ImageSchema) -> dict[str, dict[str, Any]]:
         "images": _images(schema),
         "member": dict(_MEMBER),
         "members": _unpaged("members", _MEMBER),
-        "task": dict(_TASK),
-        "tasks": _unpaged("tasks", {**_TASK, "properties": _in_lists(_TASK["properties"])}),
+        "task": dict(TASK),
+        "tasks": _unpaged("tasks", {**TASK, "properties": _in_lists(TASK["properties"])}),
     }

@@ -22,7 +22,10 @@ STATUS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 UNFINISHED: Final = (PENDING, PROCESSING)
 
+LEGACY_IMPORT: Final = "import"
+IMAGE_IMPORT: Final = "api_image_import"
 LOCATION_IMPORT: Final = "location_import"
+TYPES: Final = (LEGACY_IMPORT, IMAGE_IMPORT, LOCATION_IMPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,7 @@ class Task:
     expires_at: datetime | None = None
     result: Mapping[str, Any] | None = None
     message: str = ""
+
+    def is_expired(self, now: datetime) -> bool:
+        """Is its time over?"""
+        return self.expires_at is not None and self.expires_at <= now

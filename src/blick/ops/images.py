@@ -6,14 +6,15 @@ from contextlib import AsyncExitStack
 
 from blick.db import image_pages, image_visibility, images, outbox
 from blick.db import locations as db_locations
+from blick.db import staging as db_staging
 from blick.model import image_patch
 from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, NotFound
-from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC, QUEUED, Image
+from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC, QUEUED, UPLOADING, Image
 from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
 from blick.model.image_query import ImageQuery
-from blick.model.quota import IMAGE_COUNT_TOTAL
-from blick.ops import access, image_copies, locations, quota, store_access
+from blick.model.quota import IMAGE_COUNT_TOTAL, Quota
+from blick.ops import access, image_copies, locations, quota, staging, store_access
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
 
@@ -24,6 +25,16 @@ async def create(services: Services, context: RequestContext, new: NewImage) -> 
     """Register an image without data.
 
     Raises Forbidden, LimitExceeded, Conflict (the id is taken), ServiceUnavailable (limits cannot be read).
+    """
+    image, limits = await plan(services, context, new)
+    await services.database.write(images.insert_image, image, limits)
+    return (await _as_seen(services, context, [image]))[0]
+
+
+async def plan(services: Services, context: RequestContext, new: NewImage) -> tuple[Image, Quota | None]:
+    """The record of a new image that the caller may have, and the limits that it has to fit into; writes nothing.
+
+    Raises Forbidden, LimitExceeded, ServiceUnavailable.
     """
     access.require_writer(context)
     owner = _owner_of_new(context, new)
@@ -59,9 +70,7 @@ async def create(services: Services, context: RequestContext, new: NewImage) -> 
         properties=new.properties,
         tags=tuple(dict.fromkeys(new.tags)),
     )
-    limits = await quota.unified(services, context.project_id, IMAGE_COUNT_TOTAL)
-    await services.database.write(images.insert_image, image, limits)
-    return (await _as_seen(services, context, [image]))[0]
+    return image, await quota.unified(services, context.project_id, IMAGE_COUNT_TOTAL)
 
 
 def _owner_of_new(context: RequestContext, new: NewImage) -> str | None:
@@ -114,7 +123,8 @@ async def list_images(services: Services, context: RequestContext, query: ImageQ
 
 async def delete(services: Services, context: RequestContext, image_id: str) -> None:
     """Delete the record, then the bytes. The bytes' removal is recorded in the transaction that deletes the record;
-    what cannot be removed now is tried again later. Where deletion is delayed, bytes are left to the scrubber.
+    what cannot be removed now is tried again later. Where deletion is delayed, bytes are left to the scrubber. Staged
+    data goes, too; what is left of it is swept.
 
     Raises NotFound, Forbidden (policy, protected), DataInUse, StoreUnavailable (it cannot tell whether they are).
     """
@@ -132,6 +142,9 @@ async def delete(services: Services, context: RequestContext, image_id: str) -> 
         raise NotFound(f"No image found with ID {image_id}")
     for entry in entries:
         await remove_bytes(services, entry, context)
+    # Whoever is at the data still removes it himself, once he finds the image gone.
+    if image.status in (UPLOADING, IMPORTING) and await services.database.read(db_staging.is_idle, image.id):
+        await staging.discard(services, image.id)
 
 
 async def deactivate(services: Services, context: RequestContext, image_id: str) -> None:

@@ -179,10 +179,11 @@ def _updated(known: Sequence[ImageLocation], entries: Sequence[GivenLocation]) -
     return [entry.as_record for entry in entries if entry.id is not None and entry.metadata != before[entry.id]]
 
 
-async def register(services: Services, context: RequestContext, image_id: str, new: NewLocation) -> None:
+async def register(services: Services, context: RequestContext, image_id: str, new: NewLocation) -> str:
     """Promise to give a queued image its data by a location: a task and a job from now on (POST …/locations).
 
-    Raises NotFound, Forbidden, Invalid (refused by the filter), Conflict (not queued, or being imported).
+    Gives the id of both. Raises NotFound, Forbidden, Invalid (refused by the filter), Conflict (not queued, or being
+    imported).
     """
     access.require_writer(context)
     image = await access.load_for(services, context, image_id, "add_image_location")
@@ -198,6 +199,7 @@ async def register(services: Services, context: RequestContext, image_id: str, n
     task = _task_for(services, context, wanted)
     await services.database.write(location_imports.begin, wanted, task, LOCATION_IMPORT, services.now_ms())
     services.jobs_wanted.set()
+    return wanted.task_id
 
 
 def _require_web(services: Services, url: str) -> None:

@@ -1,7 +1,7 @@
 """One import under way: what all of its steps share, and how they note what they have done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +15,8 @@ from blick.model.context import RequestContext
 from blick.model.errors import Gone
 from blick.model.image import Image
 from blick.model.import_job import ImportState, ImportWork
+from blick.ops.imports.plugins.plugin import Plugin
+from blick.ops.imports.plugins.registry import plugins_of
 from blick.ops.imports.start import moment
 from blick.ops.services import Services
 
@@ -44,6 +46,11 @@ class CurrentImport:
         sealed = await services.database.read(jobs.secret_of, job) if work.has_secret else None
         context = work.context(services.sealer.open(sealed) if sealed else None)
         return cls(services, job, work, context, job.step, ImportState.from_json(job.state))
+
+    @property
+    def plugins(self) -> Sequence[Plugin]:
+        """Those that the operator chose."""
+        return plugins_of(self.services.settings)
 
     @property
     def is_resumed(self) -> bool:

@@ -14,7 +14,6 @@ from blick.ops.imports import data
 from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.methods import glance_download, web_download
 from blick.ops.imports.methods.source import Source
-from blick.ops.imports.plugins.registry import plugins_of
 from blick.stream.body import BodySource
 from blick.stream.hashing import Hashing
 from blick.stream.pump import move, pump
@@ -92,7 +91,7 @@ async def _fill(current: CurrentImport, source: Source, image: Image) -> SourceD
         "threads": services.threads,
     }
     algorithm = expected.os_hash_algo or image.os_hash_algo or services.settings.api.hashing_algorithm
-    changes = any(plugin.changes_data for plugin in plugins_of(services.settings))
+    changes = any(plugin.changes_data for plugin in current.plugins)
     asked = expected.os_hash_value is not None or expected.checksum is not None
     digests: Digests | None = None
     async with staging.filling(services, image.id, expected.size_bytes) as writer:

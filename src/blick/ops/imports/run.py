@@ -42,11 +42,10 @@ from blick.model.quota import (
 )
 from blick.ops import quota, staging
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
-from blick.ops.imports import data, fetch
+from blick.ops.imports import data, fetch, legacy
 from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.placing import Placing, StoreRefused
 from blick.ops.imports.plugins.plugin import Plugin, PluginInput
-from blick.ops.imports.plugins.registry import plugins_of
 from blick.ops.imports.start import moment
 from blick.ops.services import Services
 from blick.stores.base import HasLocalPath
@@ -55,6 +54,7 @@ from blick.stream.hop import hop, to_the_end
 _log = logging.getLogger(__name__)
 
 # The steps of a job; those of plugins have the plugin's number behind the colon.
+ADMIT: Final = "admit"
 FETCH: Final = "fetch"
 PLUGINS: Final = "plugins:"
 STORES: Final = "stores"
@@ -92,7 +92,9 @@ async def cancel(services: Services, job: Job, ending: Ending) -> None:
 
 
 async def _steps(current: CurrentImport, placing: Placing) -> None:
-    if current.step == "":
+    if current.step == "" and current.work.new_image is not None:
+        await legacy.create(current, ADMIT)
+    if current.step in ("", ADMIT):
         await _admit(current)
     while True:
         if current.step == FETCH:
@@ -136,7 +138,7 @@ async def _limits(current: CurrentImport) -> tuple[Quota | None, Usage]:
 
 async def _run_plugins(current: CurrentImport) -> None:
     """Those that the operator chose, from the one on that was not done yet."""
-    plugins = plugins_of(current.services.settings)
+    plugins = current.plugins
     done = int(current.step.removeprefix(PLUGINS))
     for number, plugin in enumerate(plugins[done:], done):
         last = number + 1 == len(plugins)
@@ -148,7 +150,7 @@ async def _run_plugins(current: CurrentImport) -> None:
 def _has_plugins(current: CurrentImport) -> bool:
     """Copies and plain uploads are stored as they are."""
     is_import = current.work.method not in (COPY_IMAGE, RESUMABLE_UPLOAD)
-    return is_import and bool(plugins_of(current.services.settings))
+    return is_import and bool(current.plugins)
 
 
 async def _run_plugin(current: CurrentImport, plugin: Plugin, next_step: str) -> None:
