@@ -14,7 +14,6 @@ from blick.model.text import refuse_unstorable
 RESERVED_PREFIX: Final = "os_glance_"
 _MOST_URI_CHARACTERS = 4096
 _MOST_BYTES = 2**63 - 1
-_INTERFACES = ("public", "internal", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +137,9 @@ def _glance_download(method: Mapping[str, Any]) -> dict[str, Any]:
         known = None
     if known is None or str(known) != image_id.lower():
         raise Invalid("'glance_image_id': the image id does not look like a UUID.")
-    if interface not in _INTERFACES:
-        raise Invalid(f"'glance_service_interface' must be one of {', '.join(_INTERFACES)}.")
+    if not isinstance(interface, str) or not interface:
+        raise Invalid("'glance_service_interface' must be the name of an interface.")
+    refuse_unstorable(interface, "The interface of an import")
     return {"glance_region": region, "glance_image_id": image_id, "glance_service_interface": interface}
 
 
