@@ -35,6 +35,9 @@ class CurrentImport:
     state: ImportState
     copied_bytes: int = 0
     progress: Progress = field(init=False)
+    _phase: str = ""
+    _moved_bytes: int = 0
+    _to_move_bytes: int | None = None
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.services.database, self.job, self.services.now_ms, self._sign_of_life)
@@ -81,6 +84,15 @@ class CurrentImport:
             moment(self.services),
         )
         self.step, self.state = step, state
+
+    def begin_moving(self, phase: str, total_bytes: int | None) -> None:
+        """From here on `moved` tells how far `phase` is, which moves so many bytes."""
+        self._phase, self._moved_bytes, self._to_move_bytes = phase, 0, total_bytes
+
+    async def moved(self, count: int) -> None:
+        """So many more bytes have moved. Raises Gone once the job is not ours any more."""
+        self._moved_bytes += count
+        await self.progress.note(self._phase, self._moved_bytes, self._to_move_bytes)
 
     @asynccontextmanager
     async def telling(self, phase: str) -> AsyncIterator[Callable[[int, int | None], None]]:

@@ -14,6 +14,7 @@ from blick.model.image import Image
 from blick.model.import_job import COPY_IMAGE, SourceData
 from blick.ops import image_copies, staging
 from blick.ops.imports.current import CurrentImport
+from blick.ops.imports.told import ToldBody
 from blick.ops.services import Services
 from blick.stores.base import HasLocalFile, Store
 from blick.stream.body import PiecesBody
@@ -108,7 +109,7 @@ async def _hash(current: CurrentImport, source: SourceData, algorithm: str, insp
     services = current.services
     async with aclosing(pieces(services, source)) as found:
         return await pump(
-            PiecesBody(found),
+            ToldBody(PiecesBody(found), current.moved),
             _drop,
             hashing=Hashing(algorithm),
             inspection=inspection,

@@ -14,7 +14,7 @@ from blick.ops.imports import data
 from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.methods import glance_download, web_download
 from blick.ops.imports.methods.source import Source
-from blick.stream.body import BodySource
+from blick.ops.imports.told import ToldBody
 from blick.stream.hashing import Hashing
 from blick.stream.pump import move, pump
 
@@ -84,7 +84,8 @@ async def _fill(current: CurrentImport, source: Source, image: Image) -> SourceD
     """Stage what the source gives; hashed on the way, unless a plugin may change it afterwards."""
     services = current.services
     expected = source.expected
-    body = _Told(source.body, current, expected.size_bytes)
+    current.begin_moving("downloading", expected.size_bytes)
+    body = ToldBody(source.body, current.moved)
     bounds: dict[str, Any] = {
         "cap_bytes": services.settings.quotas.image_size_cap_bytes,
         "expected_bytes": expected.size_bytes,
@@ -113,20 +114,3 @@ def _require_expected(digests: Digests, expected: Expected) -> None:
         raise SourceBroken(
             f"The {digests.os_hash_algo} of the data is {digests.os_hash_value} instead of {expected.os_hash_value}."
         )
-
-
-class _Told:
-    """A body whose progress is told to people."""
-
-    def __init__(self, body: BodySource, current: CurrentImport, total_bytes: int | None) -> None:
-        self._body = body
-        self._current = current
-        self._total_bytes = total_bytes
-        self._done_bytes = 0
-
-    async def readinto(self, buffer: memoryview) -> int:
-        """See BodySource. Raises Gone besides, once the job is not ours any more."""
-        count = await self._body.readinto(buffer)
-        self._done_bytes += count
-        await self._current.progress.note("downloading", self._done_bytes, self._total_bytes)
-        return count

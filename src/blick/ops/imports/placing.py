@@ -32,8 +32,9 @@ from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.imports import data as import_data
 from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.start import moment
+from blick.ops.imports.told import ToldBody
 from blick.stores.base import ActsForCaller, CanAdopt, CanCopy, OwnsUri, Store
-from blick.stream.body import BodySource, PiecesBody
+from blick.stream.body import PiecesBody
 from blick.stream.hop import to_the_end
 from blick.stream.pump import move
 
@@ -80,6 +81,9 @@ class Placing:
         stores = [store_id for store_id in current.work.stores if store_id not in known]
         if current.is_resumed:
             self.in_doubt.update(stores)
+        source = current.state.source
+        # Read to be judged, and once more for each store: those that need not are a surprise to nobody.
+        current.begin_moving("storing", source.size_bytes * (1 + len(stores)) if source is not None else None)
         async with self._judged(image) as judging:
             await self._place_all(image, stores, judging)
         if not current.state.done:
@@ -191,7 +195,6 @@ class Placing:
             location = await self._written(image, store, source, judging)
         self.unrecorded.append(location)
         await self._require_whole(store, location, source)
-        self._told(source.size_bytes)
         await asyncio.shield(judging)
         return location
 
@@ -221,7 +224,7 @@ class Placing:
             aclosing(import_data.pieces(services, source)) as pieces,
         ):
             await move(
-                _Told(PiecesBody(pieces), self),
+                ToldBody(PiecesBody(pieces), self._copied),
                 writer.write,
                 cap_bytes=source.size_bytes,
                 expected_bytes=source.size_bytes,
@@ -235,16 +238,10 @@ class Placing:
         if size_bytes != source.size_bytes:
             raise StoreError(store.name, f"it has {size_bytes} bytes of the {source.size_bytes} that it was given")
 
-    def _told(self, count: int) -> None:
-        self._current.copied_bytes = max(self._current.copied_bytes, count)
-
-    async def note(self, count: int) -> None:
+    async def _copied(self, count: int) -> None:
         """So many more bytes were written, in whichever store."""
-        current = self._current
-        assert current.state.source is not None
-        current.copied_bytes += count
-        total_bytes = current.state.source.size_bytes * len(current.work.stores)
-        await current.progress.note("storing", min(current.copied_bytes, total_bytes), total_bytes)
+        self._current.copied_bytes += count
+        await self._current.moved(count)
 
     async def _record(self, image: Image, store_id: str, location: Location, judged: Data) -> None:
         current = self._current
@@ -303,17 +300,3 @@ class Placing:
             except StoreError as error:
                 _log.warning("store %s cannot be cleaned up yet: %s", store_id, error)
                 self.in_doubt.add(store_id)
-
-
-class _Told:
-    """A body whose progress is told to people."""
-
-    def __init__(self, body: BodySource, placing: Placing) -> None:
-        self._body = body
-        self._placing = placing
-
-    async def readinto(self, buffer: memoryview) -> int:
-        """See BodySource. Raises Gone besides, once the job is not ours any more."""
-        count = await self._body.readinto(buffer)
-        await self._placing.note(count)
-        return count
