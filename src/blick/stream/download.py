@@ -170,9 +170,7 @@ class Download:
 
     def _accept(self, answer: Answer) -> None:
         """Raises SourceBroken unless the answer goes on where we are."""
-        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise SourceError(f"The server sends its data encoded ({encoding[:40]}), though it was asked not to.")
+        _require_plain(answer)
         version = _Version.of(answer.headers)
         if self._read_bytes == 0:
             if _differ(self._size_bytes, answer.length_bytes):
@@ -256,3 +254,32 @@ def _size_of_whole(headers: Mapping[str, str], offset_bytes: int) -> int:
     if first != offset_bytes or last != size_bytes - 1:
         raise SourceBroken("The server sent another part of the data than the one asked for.")
     return size_bytes
+
+
+async def read_small(fetcher: Fetcher, wanted: Wanted, patience: Patience, most_bytes: int) -> bytes:
+    """A document of at most `most_bytes`; one that broke off is read again from its beginning.
+
+    Raises Invalid (refused by the filter), or a SourceError, also where it is longer.
+    """
+    failures = 0
+    while True:
+        buffer = bytearray(most_bytes + 1)
+        try:
+            async with fetcher.open(wanted.uri, secrets=wanted.secrets) as answer:
+                _require_plain(answer)
+                count = await answer.readinto(memoryview(buffer))
+            break
+        except (SourceBroken, SourceUnavailable):
+            failures += 1
+            if failures > patience.retries:
+                raise
+            await asyncio.sleep(patience.pause_s(failures))
+    if count > most_bytes:
+        raise SourceError(f"The server's answer is longer than the {most_bytes} bytes that it may have.")
+    return bytes(buffer[:count])
+
+
+def _require_plain(answer: Answer) -> None:
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise SourceError(f"The server sends its data encoded ({encoding[:40]}), though it was asked not to.")
