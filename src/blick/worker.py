@@ -23,7 +23,7 @@ from blick.jobs.worker import Worker
 from blick.model.errors import ServiceUnavailable, StartRefused
 from blick.model.import_job import IMAGE_IMPORT, IMAGE_UPLOAD
 from blick.model.task import LOCATION_IMPORT
-from blick.ops import cleanup, location_import, stores
+from blick.ops import cleanup, location_import, staging_sweep, stores
 from blick.ops.imports import run as imports
 from blick.ops.services import Services, is_dead
 from blick.stream.hop import hop
@@ -62,7 +62,7 @@ class WorkerApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        _hold_one_heap()
+        hold_one_heap()
         set_up_logging(self._settings.log, current_context=CALLER.get)
         _end_with_parent()
         try:
@@ -116,7 +116,7 @@ class _Serving:
     def __init__(self, running: Running) -> None:
         self.running = running
         self._requests: set[asyncio.Task[Any]] = set()
-        self._housekeeping = _housekeeping(running.services)
+        self._background = Background(running.services, does_jobs=running.services.settings.jobs.in_api)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
@@ -132,12 +132,25 @@ class _Serving:
         """Wait for the requests, at most so long; then end the housekeeping and give back everything."""
         if self._requests:
             await asyncio.wait(self._requests, timeout=patience_s)
-        for task in self._housekeeping:
+        await self._background.end()
+        await self.running.aclose()
+
+
+class Background:
+    """The jobs and the housekeeping of one process, from now until `end`."""
+
+    def __init__(self, services: Services, *, does_jobs: bool) -> None:
+        self._tasks = _housekeeping(services)
+        if does_jobs:
+            self._tasks.append(asyncio.create_task(job_worker(services).run(), name="jobs"))
+
+    async def end(self) -> None:
+        """Give back the jobs that are under way, and stop."""
+        for task in self._tasks:
             task.cancel()
-        for task in self._housekeeping:
+        for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self.running.aclose()
 
 
 def _end_with_parent() -> None:
@@ -176,12 +189,12 @@ def job_worker(services: Services) -> Worker:
 
 
 def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
-    """Jobs, leases, left-overs, deletions, stores and keys: tasks that run until they are cancelled."""
+    """Leases, left-overs, deletions, staged data, stores and keys: tasks that run until they are cancelled."""
     tasks = [
-        asyncio.create_task(job_worker(services).run(), name="jobs"),
         asyncio.create_task(cleanup.renew_forever(services), name="leases"),
         asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
         asyncio.create_task(cleanup.delete_forever(services), name="deletions"),
+        asyncio.create_task(staging_sweep.run_forever(services), name="staged data"),
         asyncio.create_task(stores.look_after_forever(services), name="stores"),
     ]
     if services.settings.identity.kind == "standalone":
@@ -202,7 +215,7 @@ async def _renew_signing_keys(services: Services) -> None:
             _log.warning("the keys that sign tokens will be looked at again: %s", error)
 
 
-def _hold_one_heap() -> None:
+def hold_one_heap() -> None:
     """Let all threads share one heap of the C library.
 
     By default each thread may get one of its own, and what a transfer freed stays there: 8 MiB a worker after a few

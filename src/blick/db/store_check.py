@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, false, func
 from blick.db import outbox
 from blick.db.exact import exactly
 from blick.db.import_lock import PROPERTY as IMPORT_LOCK
-from blick.db.tables import image_locations, image_properties, images, leases
+from blick.db.tables import image_locations, image_properties, images, leases, staged_data, upload_parts
 from blick.model.blob import Digests
 from blick.model.image import ACTIVE, DEACTIVATED, IMPORTING, PENDING_DELETE, SAVING, UPLOADING, ImageLocation
 
@@ -71,6 +71,7 @@ class Standing:
 
     `places` are its locations that still hold its data or did not lose it yet, `deletes` those whose bytes wait for
     removal. `holder`: whose lease there is on its data, and until when. `is_importing`: some import has its lock.
+    `is_staged`: it is no image's id, but the name of data that waits for its import, or of a part of an upload.
     """
 
     status: str | None = None
@@ -79,6 +80,7 @@ class Standing:
     holder: str | None = None
     expires_at_ms: int = 0
     is_importing: bool = False
+    is_staged: bool = False
 
 
 _UNKNOWN = Standing()
@@ -134,6 +136,9 @@ def standings(connection: Connection, image_ids: Collection[str]) -> dict[str, S
     """The standing of each of these ids, by the id in lower case: some databases do not tell the case of ids."""
     found: dict[str, dict[str, Any]] = {image_id.lower(): {} for image_id in image_ids}
     wanted = tuple(image_ids)
+    for table in (staged_data, upload_parts):
+        for key in connection.execute(select(table.c.object_key).where(table.c.object_key.in_(wanted))).scalars():
+            found[key.lower()]["is_staged"] = True
     for image_id in connection.execute(_import_locks(wanted)).scalars():
         found[image_id.lower()]["is_importing"] = True
     for row in connection.execute(select(leases).where(leases.c.image_id.in_(wanted))):

@@ -380,19 +380,18 @@ jobs = Table(
 )
 
 # Data that waits for its import in a store that has images too ([blick] staging_store): where it lies. Written before
-# the first byte, with an empty `uri` until the data is whole. `token` is that of whoever wrote the row last.
+# the first byte, with an empty `uri` until the data is whole. Data that is staged again has another key, and row.
 staged_data = Table(
     "blick_staged_data",
     metadata,
-    Column("image_id", String(36), primary_key=True),
-    Column("token", String(32), nullable=False),
+    Column("object_key", String(36), primary_key=True),
+    Column("image_id", String(36), nullable=False),
     Column("store", String(255), nullable=False),
-    Column("object_key", String(36), nullable=False),
     Column("uri", LocationUri, nullable=False),
     Column("meta_data", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=True),
     Column("created_at_ms", BigInteger, nullable=False),
-    Index("blick_staged_data_key", "object_key"),
+    Index("blick_staged_data_image", "image_id"),
 )
 
 # Uploads that come in pieces and may be broken off (blick.model.resumable_upload): the bytes lie in a folder of staged

@@ -27,7 +27,7 @@ from blick.model.errors import (
 )
 from blick.model.image import ImageLocation
 from blick.model.location import WEB_SCHEMES, scheme_of
-from blick.ops import image_copies, staging, tasks
+from blick.ops import image_copies, job_retention, staging, tasks
 from blick.ops.services import Services, is_dead
 from blick.stores.base import ActsForCaller, Store
 
@@ -47,13 +47,14 @@ _LONGEST_WAIT_MS = 3_600_000
 
 
 async def run_forever(services: Services) -> None:
-    """Take over dead uploads and forget old tasks; until cancelled."""
+    """Take over dead uploads, forget old tasks and jobs; until cancelled."""
 
     async def one_round() -> None:
         await take_over_dead_uploads(services)
         await tasks.expire(services)
+        await job_retention.put_away(services)
 
-    await _forever(one_round, "housekeeping")
+    await forever(one_round, "housekeeping")
 
 
 async def renew_forever(services: Services) -> None:
@@ -62,15 +63,15 @@ async def renew_forever(services: Services) -> None:
     Apart from the rest of the housekeeping: a slow store must not let the leases of running uploads lapse, or a
     neighbour would remove the bytes that they are just sending.
     """
-    await _forever(partial(renew_leases, services), "renewing the leases of running uploads")
+    await forever(partial(renew_leases, services), "renewing the leases of running uploads")
 
 
 async def delete_forever(services: Services) -> None:
     """Work off deletions; until cancelled. Apart from the rest, because a store may take its time."""
-    await _forever(partial(work_off_deletes, services), "removing data of deleted images")
+    await forever(partial(work_off_deletes, services), "removing data of deleted images")
 
 
-async def _forever(one_round: Callable[[], Awaitable[object]], what: str) -> None:
+async def forever(one_round: Callable[[], Awaitable[object]], what: str, every_s: float = LEASE_RENEWAL_S) -> None:
     """Whatever goes wrong is logged and the next round tries again: nothing may end the housekeeping."""
     while True:
         try:
@@ -79,7 +80,7 @@ async def _forever(one_round: Callable[[], Awaitable[object]], what: str) -> Non
             _log.warning("%s will be tried again: %s", what, error)
         except Exception:
             _log.exception("%s failed and will be tried again", what)
-        await asyncio.sleep(LEASE_RENEWAL_S)
+        await asyncio.sleep(every_s)
 
 
 async def renew_leases(services: Services) -> None:
@@ -94,6 +95,7 @@ async def one_round(services: Services) -> None:
     await take_over_dead_uploads(services)
     await work_off_deletes(services)
     await tasks.expire(services)
+    await job_retention.put_away(services)
 
 
 async def take_over_dead_uploads(services: Services) -> int:
@@ -147,7 +149,7 @@ async def abandon(services: Services, lease: Lease, store: Store | None = None, 
         return
     services.running_uploads.add(lease.token)
     try:
-        if lease.store == staging.LEASED:
+        if left_bytes and lease.store == staging.LEASED:
             await staging.remove(services, lease.image_id)
         elif left_bytes:
             await (store or services.stores.by_id(lease.store)).discard(lease.image_id)

@@ -65,9 +65,7 @@ class Terms:
     unreserved: Quota | None = None
 
 
-def terms(
-    services: Services, measure: Measure, expected_bytes: int | None, limits: Quota | None, used: Usage
-) -> Terms:
+def terms(services: Services, measure: Measure, expected_bytes: int | None, limits: Quota | None, used: Usage) -> Terms:
     """The terms for data that counts as `measure`; what was announced is reserved, beside what is `used`."""
     cap_bytes = services.settings.quotas.image_size_cap_bytes
     unreserved = limits.about(measure) if limits is not None and expected_bytes is None else None

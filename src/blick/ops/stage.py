@@ -68,8 +68,10 @@ def _require_ready(services: Services, image: Image, expected_bytes: int | None)
 
 
 async def _receive(services: Services, lease: Lease, body: BodySource, terms: Terms) -> None:
+    has_begun = False
     try:
         async with staging.filling(services, lease.image_id, terms.expected_bytes) as writer:
+            has_begun = True
             size_bytes = await move(
                 body,
                 writer.write,
@@ -84,6 +86,7 @@ async def _receive(services: Services, lease: Lease, body: BodySource, terms: Te
     except BaseException as error:
         if isinstance(error, BlickError):
             _log.info("data of image %s is not staged: %s", lease.image_id, error)
-        await to_the_end(abandon(services, lease))
+        # Where nothing could be begun the image must not wait until something can be removed there.
+        await to_the_end(abandon(services, lease, left_bytes=has_begun))
         raise
     _log.info("%d bytes of image %s are staged", size_bytes, lease.image_id)

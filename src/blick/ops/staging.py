@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -47,10 +47,10 @@ async def find(services: Services, image_id: str) -> StagedData | None:
         location = services.staging.folder_location(image_id)
         with contextlib.suppress(DataNotFound):
             return StagedData(location, await services.staging.store.size_bytes(location))
-    row = await services.database.read(staging.get, image_id)
-    if row is None or row.location is None or row.size_bytes is None:
-        return None
-    return StagedData(row.location, row.size_bytes)
+    for row in await services.database.read(staging.of_image, image_id):
+        if row.location is not None and row.size_bytes is not None:
+            return StagedData(row.location, row.size_bytes)
+    return None
 
 
 def store_of(services: Services, location: Location) -> Store:
@@ -71,17 +71,19 @@ async def filling(services: Services, image_id: str, size_bytes: int | None) -> 
     """Stage data of an image, in the place of all that was staged before; `size_bytes` as in Store.writer.
 
     Its commit makes the data findable. Leaving without, on an error or a cancellation too, leaves nothing.
-    Raises StoreFull, StoreDenied, StoreReadOnly, StoreUnavailable, ServiceUnavailable; Conflict if somebody else fills
-    it. What a killed process leaves goes with the next filling, with `discard`, or with the sweep.
+    Raises StoreFull, StoreDenied, StoreReadOnly, StoreUnavailable, ServiceUnavailable; its commit also Gone, if it was
+    swept away. What a killed process leaves goes with the next filling, with `discard`, or with the sweep.
     """
     await hop(None, services.staging.make_folders)
     await remove(services, image_id)
-    store, key = services.staging.store, services.staging.key(image_id)
+    store = services.staging.store
     if not services.staging.is_shared:
-        async with store.writer(key, size_bytes) as writer:
+        async with store.writer(image_id, size_bytes) as writer:
             yield writer
         return
-    row = StagedRow(image_id, services.new_token(), store.name, key, created_at_ms=services.now_ms())
+    # Another name each time: whoever still removes what was there before never meets what comes now.
+    key = services.staging.key(f"{image_id}.{services.new_token()}")
+    row = StagedRow(image_id, store.name, key, created_at_ms=services.now_ms())
     await services.database.write(staging.begin, row)
     recording = _RecordingWriter(services, row)
     try:
@@ -90,7 +92,7 @@ async def filling(services: Services, image_id: str, size_bytes: int | None) -> 
             yield recording
     finally:
         if not recording.is_recorded:
-            await to_the_end(_undo(services, row, recording.location))
+            await to_the_end(_undo(services, replace(row, location=recording.location)))
 
 
 class _RecordingWriter:
@@ -113,7 +115,7 @@ class _RecordingWriter:
         self.location = await self.inner.commit()
         args = (self._row, self.location, self._size_bytes)
         if not await self._services.database.write(staging.finish, *args):
-            raise Gone(f"Somebody else has begun to stage data of image {self._row.image_id}.")
+            raise Gone(f"Data of image {self._row.image_id} is not wanted any more.")
         self.is_recorded = True
         return self.location
 
@@ -131,9 +133,8 @@ async def discard(services: Services, image_id: str) -> None:
 async def remove(services: Services, image_id: str) -> None:
     """Remove what is staged of an image, whole or not. Raises StoreDenied, StoreUnavailable, ServiceUnavailable."""
     if not services.staging.is_shared:
-        await services.staging.store.discard(services.staging.key(image_id))
-    row = await services.database.read(staging.get, image_id)
-    if row is not None:
+        await services.staging.store.discard(image_id)
+    for row in await services.database.read(staging.of_image, image_id):
         await remove_row(services, row)
 
 
@@ -141,26 +142,20 @@ async def remove_row(services: Services, row: StagedRow) -> None:
     """Remove what a row tells of, then the row. Raises StoreDenied, StoreUnavailable, ServiceUnavailable."""
     try:
         store = services.stores.by_id(row.store)
+    except Invalid:
+        _log.error("store %s of staged data of image %s is not configured any more", row.store, row.image_id)
+    else:
         if row.location is not None:
             with contextlib.suppress(DataNotFound):
                 await store.delete(row.location)
         await store.discard(row.key)
-    except Invalid:
-        _log.error("store %s of staged data of image %s is not configured any more", row.store, row.image_id)
     await services.database.write(staging.drop, row)
 
 
-async def _undo(services: Services, row: StagedRow, location: Location | None) -> None:
+async def _undo(services: Services, row: StagedRow) -> None:
     """After a filling that failed. What does not work now is left to the sweep: the row stays."""
     try:
-        # Another one's by now: then he has removed what was there before he began.
-        found = await services.database.read(staging.get, row.image_id)
-        if found is None or found.token != row.token:
-            return
-        if location is not None:
-            with contextlib.suppress(DataNotFound):
-                await services.stores.by_id(row.store).delete(location)
-        await services.database.write(staging.drop, row)
+        await remove_row(services, row)
     except BlickError as error:
         _log.warning("staged data of image %s cannot be removed yet: %s", row.image_id, error)
 

@@ -2,7 +2,8 @@
 
 An object is called by the id of its image. A lease on that image, a location of it in the same store (spelled in
 another way), a deletion that is noted, or an import explain it; so does the time: what is younger than the grace time
-may be somebody's who writes down nothing beforehand, such as a service that puts data into the store itself.
+may be somebody's who writes down nothing beforehand, such as a service that puts data into the store itself. Data that
+waits for its import has a name of its own, which the database knows.
 """
 
 import re
@@ -77,7 +78,7 @@ def _is_explained(check: Check, found: NotedObject, standing: Standing) -> bool:
     if any(is_there(place.uri, place.metadata) for place in standing.deletes):
         tally.waiting += 1
         return True
-    if standing.holder is not None or standing.is_importing or standing.status in UNDER_WAY:
+    if standing.is_staged or standing.holder is not None or standing.is_importing or standing.status in UNDER_WAY:
         tally.busy += 1
         return True
     grace_s = check.wanted.grace_s

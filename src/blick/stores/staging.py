@@ -82,6 +82,11 @@ class Staging:
         return self._folder(FOLDER if self._settings.scratch == self._settings.folder else SCRATCH)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where files of staged data, and of work on it, may lie on this node; in any case each once."""
+        return tuple({self._settings.folder: None, self._settings.scratch: None})
+
+    @property
     def scratch_dir(self) -> Path:
         """The folder itself, which exists once `scratch` was asked for."""
         return self._settings.scratch
@@ -96,7 +101,7 @@ class Staging:
                 path.mkdir(parents=True, exist_ok=True)
 
     def key(self, name: str) -> str:
-        """Under which name staged data lies in `store`; `name` is an image's id, or begins with it and a dot."""
+        """Under which name data lies in `store` that is called `name`: an image's id, or one and a dot and more."""
         return str(uuid.uuid5(_NAMES, name)) if self.is_shared else name
 
     def folder_location(self, name: str) -> Location:
