@@ -210,6 +210,12 @@ def request_cancel(connection: Connection, job_id: str, now_ms: int = 0, message
     return connection.execute(asked.values(_unwanted(now_ms, message))).rowcount == 1
 
 
+def forget(connection: Connection, ended_before_ms: int) -> int:
+    """Remove what was over before then; gives how many there were."""
+    over = jobs.delete().where(jobs.c.outcome != UNFINISHED, jobs.c.ended_at_ms < ended_before_ms)
+    return connection.execute(over).rowcount
+
+
 def cancel_stranded(connection: Connection, due_before_ms: int, now_ms: int, message: str) -> int:
     """Ask for the end of jobs that only one node can do, and that it has not taken since then; gives how many."""
     stranded = update(jobs).where(
@@ -219,12 +225,6 @@ def cancel_stranded(connection: Connection, due_before_ms: int, now_ms: int, mes
         jobs.c.available_at_ms < due_before_ms,
     )
     return connection.execute(stranded.values(_unwanted(now_ms, message))).rowcount
-
-
-def forget(connection: Connection, ended_before_ms: int) -> int:
-    """Remove what was over before then; gives how many there were."""
-    over = jobs.delete().where(jobs.c.outcome != UNFINISHED, jobs.c.ended_at_ms < ended_before_ms)
-    return connection.execute(over).rowcount
 
 
 def _unwanted(now_ms: int, message: str | None) -> dict[str, Any]:

@@ -57,6 +57,13 @@ class LocationImport:
         return cls(task_id, image_id, new.url, algorithm, value)
 
     @property
+    def asked(self) -> NewLocation:
+        """What it was made of."""
+        if self.os_hash_algo is None or self.os_hash_value is None:
+            return NewLocation(self.url, None)
+        return NewLocation(self.url, Validation(self.os_hash_algo, self.os_hash_value))
+
+    @property
     def validation_data(self) -> dict[str, str]:
         """As it was sent; empty if nothing was."""
         if self.os_hash_algo is None or self.os_hash_value is None:
