@@ -124,20 +124,29 @@ def gpt_disk(folder: Path, *, size_bytes: int = 8 * MIB) -> RealImage:
 def luks_disk(folder: Path) -> RealImage:
     """An encrypted disk (LUKS 1), declared raw as the field does: its virtual size is then the length of the file."""
     path = folder / "luks.raw"
-    attempt = 1
-    while not _encrypt(path):
-        attempt += 1
-        assert attempt < KEY_ATTEMPTS, "qemu-img never got to measure the processor"
+    _encrypt(path, "luks", "key-secret=key,iter-time=10")
     return RealImage("luks", path, "raw", path.stat().st_size)
 
 
-def _encrypt(path: Path) -> bool:
+def encrypted_qcow2(folder: Path) -> Path:
+    """A qcow2 whose clusters are encrypted, as LUKS does it."""
+    path = folder / "encrypted.qcow2"
+    _encrypt(path, "qcow2", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10")
+    return path
+
+
+def _encrypt(path: Path, qemu_format: str, options: str) -> None:
+    attempt = 1
+    while not _try_to_encrypt(path, qemu_format, options):
+        attempt += 1
+        assert attempt < KEY_ATTEMPTS, "qemu-img never got to measure the processor"
+
+
+def _try_to_encrypt(path: Path, qemu_format: str, options: str) -> bool:
     """Makes an encrypted disk; False when qemu-img found its measurement of the processor, 10 ms long, too short."""
+    secret = ["--object", "secret,id=key,data=only-a-test"]
     try:
-        run(
-            "qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=key,data=only-a-test",
-            "-o", "key-secret=key,iter-time=10", path, str(MIB),
-        )  # fmt: skip
+        run("qemu-img", "create", "-q", "-f", qemu_format, *secret, "-o", options, path, str(MIB))
     except ProgramFailedError as error:
         if "Unable to get accurate CPU usage" not in str(error):
             raise
