@@ -31,10 +31,17 @@ def ini_text(*layers: Mapping[str, Mapping[str, object]]) -> str:
 
 
 def configured_server(
-    folder: Path, groups: Mapping[str, Mapping[str, object]] | None = None, program: str = "blick"
+    folder: Path,
+    groups: Mapping[str, Mapping[str, object]] | None = None,
+    program: str = "blick",
+    *,
+    port: int | None = None,
 ) -> BlickServer:
-    """A server of such a file, not started yet. Its data is where a standalone server in `folder` would have it."""
-    port = free_port()
+    """A server of such a file, not started yet. Its data is where a standalone server in `folder` would have it.
+
+    `port` None takes a free one.
+    """
+    port = port or free_port()
     server = BlickServer(folder, config_file=folder / "glance-api.conf", port=port, program=program)
     server.data_dir.mkdir(parents=True)
     (folder / "glance-api.conf").write_text(config_text(server.data_dir, port, groups))

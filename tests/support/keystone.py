@@ -15,6 +15,9 @@ from tests.support.keystone_server import DATABASE, PASSWORD, TOKEN_TTL_S, Keyst
 NO_IMAGE_URL = "http://127.0.0.1:9"
 """The image service's address before anybody has said it: nobody listens there."""
 
+REMOTE_IMAGE = "image_remote"
+"""What the catalog calls another node of the image service."""
+
 Scope = Literal["project", "system", "domain", "none"]
 
 
@@ -166,6 +169,16 @@ class Keystone(KeystoneServer):
             for endpoint in api.list("endpoints", service_id=self._image_service_id(api)):
                 api.request("PATCH", f"/endpoints/{endpoint['id']}", {"endpoint": {"url": url}})
         self._image_url = url
+
+    def set_remote_image_url(self, url: str) -> None:
+        """Tells the catalog of a second image service, of the type image_remote: another node of the same one."""
+        with self.admin() as api:
+            known = api.list("services", type=REMOTE_IMAGE)
+            service = known[0] if known else api.create("service", name="glance_remote", type=REMOTE_IMAGE)
+            for endpoint in api.list("endpoints", service_id=service["id"]):
+                api.delete(f"/endpoints/{endpoint['id']}")
+            for interface in ("public", "internal", "admin"):
+                api.create("endpoint", service_id=service["id"], interface=interface, url=url, region_id=REGION)
 
     def register_limits(self, limits: Mapping[str, int]) -> None:
         """The image service's limits for every project, by resource (image_count_total …). Replaces old ones."""
