@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from blick.conf.settings import Settings
+from blick.db import jobs
+from blick.db.jobs import NewJob
 from blick.http.routes import ROUTES
+from blick.model.context import RequestContext
+from blick.model.import_job import IMAGE_IMPORT, ImportWork
+from blick.model.job_caller import as_payload
 from blick.policy.rules import ALL
 from tests.support.service import OCTETS, PATCH_2_1, Service
 
@@ -18,7 +23,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 def test_rules_exist() -> None:
     known = {rule.name for rule in ALL}
-    assert len(known) == len(ALL) == 67
+    assert len(known) == len(ALL) == 69
     for place, call in CALLS.items():
         assert known >= set(call.rules), place
 
@@ -132,6 +137,8 @@ def request_for(method: str, path: str, rule: str) -> Request:
             return Request(status=405)
         case ("POST", "members"):
             return Request({"json": {"member": "p9"}})
+        case ("POST", "cancel" | "retry"):
+            return Request(status=202)
         case ("PUT", "{member_id}"):
             return Request({"json": {"status": "accepted"}})
         case ("GET", _):
@@ -140,15 +147,35 @@ def request_for(method: str, path: str, rule: str) -> Request:
 
 
 async def prepared(service: Service, method: str, path: str) -> str:
-    """The path with an image, or a task, that takes that request."""
+    """The path with an image, a task or a job that takes that request."""
     if path.startswith("/v2/tasks"):
         made = await service.call("admin", "POST", "/v2/tasks", json=FAILING_TASK)
         return path.format(task_id=made.json()["id"])
+    if path.startswith("/v2/jobs"):
+        return path.format(job_id=await a_job(service, is_over=path.endswith("retry")))
     fresh = (method, path.rpartition("/")[2]) in (("PUT", "file"), ("PUT", "stage"))
     image = await (service.create(tags=["t"]) if fresh else service.create_active(b"data", tags=["t"]))
     members = f"/v2/images/{image['id']}/members"
     assert (await service.call("owner", "POST", members, json={"member": "p2"})).status_code == 200
     return path.format(image_id=image["id"], tag="t", member_id="p2")
+
+
+async def a_job(service: Service, *, is_over: bool) -> str:
+    """One that nobody has done yet, or one that failed and may be tried again."""
+    image = await service.create()
+    work = ImportWork(
+        id=service.services.new_id(),
+        image_id=image["id"],
+        method="web-download",
+        stores=("file",),
+        arguments={"uri": "https://8.8.8.8/image"},
+        caller=as_payload(RequestContext("req-1")),
+    )
+    database = service.services.database
+    await database.write(jobs.add, NewJob(work.id, IMAGE_IMPORT, work.payload(), "p1", work.image_id), 1)
+    if is_over:
+        await database.write(jobs.call_off, work.id, 2, "no")
+    return work.id
 
 
 # Asked only where there are several stores, or locations are shown: see test_image_data, test_info_stores, test_stores
@@ -178,7 +205,11 @@ async def test_every_rule_is_asked(service: Service, settings: Settings, method:
     elif (path, method, rule) == ("/v2/images/{image_id}/members", "GET", "get_member"):
         assert refused.json()["members"] == []
     else:
-        hides = rule == "get_image" or (method, path) == ("GET", "/v2/images/{image_id}/members/{member_id}")
+        hides = (
+            rule == "get_image"
+            or (rule == "jobs_get" and "{job_id}" in path)
+            or (method, path) == ("GET", "/v2/images/{image_id}/members/{member_id}")
+        )
         assert refused.status_code == (404 if hides else 403)
     settings.policy.policy_file.unlink()
     allowed = await service.call("admin", method, place, **request.options)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from blick.db.jobs import Job
 from blick.model.context import RequestContext
 from blick.model.image import DEACTIVATED, HIDDEN_PROPERTIES, Image, ImageLocation
+from blick.model.location import without_secrets
 from blick.model.member import Member
 from blick.model.task import Task
+from blick.ops.jobs import status_of
 from blick.ops.services import Services
 
 
@@ -127,6 +130,41 @@ def task_document(task: Task) -> dict[str, Any]:
     known = {"image_id": task.image_id, "request_id": task.request_id, "user_id": task.user_id}
     document |= {name: value for name, value in known.items() if value is not None}
     return document if task.expires_at is None else {**document, "expires_at": stamp(task.expires_at)}
+
+
+def job_document(job: Job) -> dict[str, Any]:
+    """One job. Of what it was given only what may be shown: no secrets, no caller, no credentials in a URI."""
+    given = job.payload
+    uri = given.get("url") or (given.get("arguments") or {}).get("uri")
+    waits = job.is_free and not job.outcome
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "status": status_of(job),
+        "image_id": job.image_id,
+        "project_id": job.project_id,
+        "method": given.get("method"),
+        "source": without_secrets(uri) if isinstance(uri, str) else None,
+        "stores": given.get("stores"),
+        "step": job.step,
+        "phase": job.phase,
+        "bytes_done": job.bytes_done,
+        "bytes_total": job.bytes_total,
+        "attempts": job.attempts,
+        "cancel_requested": job.cancel_requested,
+        "message": job.message,
+        "last_error": job.last_error,
+        "node": job.node,
+        "priority": job.priority,
+        "created_at": _stamp_of_ms(job.created_at_ms),
+        "not_before": _stamp_of_ms(job.available_at_ms) if waits else None,
+        "ended_at": None if job.ended_at_ms is None else _stamp_of_ms(job.ended_at_ms),
+        "self": f"/v2/jobs/{job.id}",
+    }
+
+
+def _stamp_of_ms(moment_ms: int) -> str:
+    return stamp(datetime.fromtimestamp(moment_ms / 1000, UTC).replace(tzinfo=None))
 
 
 _IN_LISTS = ("id", "type", "status", "owner", "created_at", "updated_at", "self", "schema", "expires_at")

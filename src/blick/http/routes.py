@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from blick.http import cache, image_data, images, imports, info, locations, members, schemas, stores, tags, tasks
+from blick.http import cache, image_data, images, imports, info, jobs, locations, members, schemas, stores, tags, tasks
 from blick.http.request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -287,6 +287,49 @@ ROUTES: tuple[Route, ...] = (
         {
             "GET": Call(tasks.show, ("tasks_api_access",), "Show a task", gives="task"),
             "DELETE": Call(tasks.delete, ("tasks_api_access",), "Nothing: tasks go when their time is over", (405,)),
+        },
+    ),
+    Route(
+        "/jobs",
+        {
+            "GET": Call(
+                jobs.index,
+                ("jobs_get",),
+                "List work in the background, newest first, page by page",
+                gives="jobs",
+                query="job_list",
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
+        "/jobs/{job_id}",
+        {"GET": Call(jobs.show, ("jobs_get",), "How far a job is, or how it ended", gives="job", takes_body=False)},
+    ),
+    Route(
+        "/jobs/{job_id}/actions/cancel",
+        {
+            "POST": Call(
+                jobs.cancel,
+                ("jobs_get", "jobs_modify"),
+                "End a job that is not over, and undo what it did",
+                (202,),
+                gives="job",
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
+        "/jobs/{job_id}/actions/retry",
+        {
+            "POST": Call(
+                jobs.retry,
+                ("jobs_get", "jobs_modify"),
+                "Do once more, as a new job, what failed or was cancelled",
+                (202,),
+                gives="job",
+                takes_body=False,
+            )
         },
     ),
     Route(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from blick.model.image_patch import MEDIA_TYPES
+from blick.model.job_query import STATUSES
 from blick.model.schema import MEMBER_STATUSES, ImageSchema, documents
 from blick.model.task import LEGACY_IMPORT, STATUS, TYPES
 from blick.model.task_query import TEXTS, TIMES
@@ -60,6 +61,8 @@ def components(schema: ImageSchema) -> dict[str, Shape]:
         "task_line": _task(described["tasks"]["properties"]["tasks"]["items"]["properties"], ()),
         "tasks": _page("tasks", "task_line"),
         "new_task": _object(type={"enum": list(TYPES)}, input={"type": ["object", "null"]}),
+        "job": _job(),
+        "jobs": _object(jobs=_list("job"), first=_TEXT),
         "import": _object(method={"type": "object", "properties": {"name": _TEXT}, "required": ["name"]}),
         "import_methods": _object(**{"import-methods": {"type": "object"}}),
         "store": {"type": "object", "properties": {"id": _TEXT}, "required": ["id"]},
@@ -124,6 +127,34 @@ def _task(properties: Mapping[str, Shape], more: Sequence[str]) -> Shape:
     return {"type": "object", "properties": shown, "required": [*_ALWAYS_SHOWN_OF_TASKS, *more]}
 
 
+def _job() -> Shape:
+    text_or_null = {"type": ["string", "null"]}
+    return _object(
+        id=_TEXT,
+        kind=_TEXT,
+        status={"enum": list(STATUSES)},
+        image_id=text_or_null,
+        project_id=_TEXT,
+        method=text_or_null,
+        source=text_or_null,
+        stores={"type": ["array", "null"], "items": _TEXT},
+        step=_TEXT,
+        phase=_TEXT,
+        bytes_done={"type": "integer"},
+        bytes_total={"type": ["integer", "null"]},
+        attempts={"type": "integer"},
+        cancel_requested={"type": "boolean"},
+        message=text_or_null,
+        last_error=text_or_null,
+        node=_TEXT,
+        priority={"type": "integer"},
+        created_at=_MOMENT,
+        not_before=text_or_null,
+        ended_at=text_or_null,
+        self=_TEXT,
+    )
+
+
 def _new_image(described: Mapping[str, Any]) -> Shape:
     writable = {
         name: each
@@ -184,6 +215,13 @@ _PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
         _parameter("status", "Tasks that have come so far", {"enum": list(STATUS)}),
         _parameter("type", "Tasks of this type", {"enum": [LEGACY_IMPORT]}),
         *(_parameter(name, "Exactly that") for name in (*TEXTS, *TIMES) if name not in ("status", "type")),
+    ),
+    "job_list": (
+        _parameter("limit", "Jobs a page", {"type": "integer", "minimum": 0}),
+        _parameter("marker", "The id of the job to go on after"),
+        _parameter("status", "Jobs that are so", {"enum": list(STATUSES)}),
+        _parameter("image_id", "Jobs that work on this image"),
+        _parameter("kind", "Jobs of this kind"),
     ),
     "download": (_parameter("prefer", "Ids of stores to read from first, with commas between"),),
 }

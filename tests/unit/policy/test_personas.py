@@ -43,8 +43,8 @@ ALLOWED: Mapping[frozenset[str], str] = {
 }
 # Of what is the caller's own: the new image, the list.
 ALLOWED_OF_OWN: Mapping[frozenset[str], str] = {
-    MEMBERS: "add_image",
-    READERS: "get_images get_metadef_namespaces",
+    MEMBERS: "add_image jobs_modify",
+    READERS: "get_images jobs_get get_metadef_namespaces",
 }
 # Of what p1 has and shows to all, or keeps to itself.
 _METADEF_READS = (

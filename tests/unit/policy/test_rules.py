@@ -30,7 +30,7 @@ def enforcer(folder: Path, *, new_defaults: bool = True, text: str = "") -> Enfo
 
 
 def test_there_are_these_and_no_others() -> None:
-    assert len(NAMES) == 67
+    assert len(NAMES) == 69
     assert sorted(rule.name for rule in ALL) == sorted(NAMES)
 
 

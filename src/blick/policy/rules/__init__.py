@@ -1,6 +1,6 @@
 """Every policy rule there is, one module per noun."""
 
-from blick.policy.rules import base, cache, images, locations, members, metadefs, stores, tasks
+from blick.policy.rules import base, cache, images, jobs, locations, members, metadefs, stores, tasks
 from blick.policy.rules.rule import Rule
 
 ALL: tuple[Rule, ...] = (
@@ -10,6 +10,7 @@ ALL: tuple[Rule, ...] = (
     *locations.RULES,
     *stores.RULES,
     *tasks.RULES,
+    *jobs.RULES,
     *cache.RULES,
     *metadefs.RULES,
 )
