@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from blick.model.errors import DataExists, StoreUnavailable
 from blick.stores.file.directories import Folder
-from blick.stores.file.partial import HOLE_BYTES, PartialFile, data_pieces
+from blick.stores.file.partial import PartialFile
+from blick.stream.holes import HOLE_BYTES, data_pieces
 
 
 def _assembled(data: bytes, offset: int) -> bytearray:

@@ -13,12 +13,9 @@ from blick.model.errors import DataExists, RangeInvalid, StoreFull, StoreUnavail
 from blick.stores.file import copy as file_copy
 from blick.stores.file.directories import Folder, exists, remove_file
 from blick.stores.file.errors import as_store_errors
+from blick.stream.holes import data_pieces
 
 _log = logging.getLogger(__name__)
-
-# Zeros are left out in these units: the largest block size that file systems use, so that every hole counts.
-HOLE_BYTES = 64 << 10
-_ZEROS = bytes(HOLE_BYTES)
 
 # How much is written before the kernel is asked to begin bringing it to the disk. Without that, 1 GiB written at
 # hashing speed left 0.3 s for the final fsync on a fast disk (seconds on a slow one), with it 0.01 s. Smaller pieces
@@ -247,23 +244,6 @@ class PartialFile:
             except OSError as error:
                 _log.warning("store %s: closing object %s: %s", self._store, self.key, error)
         self._file = self._folder = self._source = None
-
-
-def data_pieces(buffer: memoryview, offset_bytes: int) -> Iterator[tuple[int, memoryview]]:
-    """The parts of `buffer`, which belongs at `offset_bytes` of a file, that are not blocks of zeros, with their
-    places. Blocks are cut where the file's are, not where the buffer begins; neighbours come as one piece.
-    """
-    begin, position = 0, 0
-    while position < len(buffer):
-        end = min(position + HOLE_BYTES - (offset_bytes + position) % HOLE_BYTES, len(buffer))
-        # startswith compares without copying, and stops at the first byte that differs.
-        if _ZEROS.startswith(buffer[position:end]):
-            if begin < position:
-                yield offset_bytes + begin, buffer[begin:position]
-            begin = end
-        position = end
-    if begin < position:
-        yield offset_bytes + begin, buffer[begin:position]
 
 
 def _write_whole(file: int, piece: memoryview, offset_bytes: int) -> None:
