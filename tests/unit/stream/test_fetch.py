@@ -1,8 +1,11 @@
 """Fetching over HTTP, from a real server on the loopback interface."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +22,9 @@ from blick.model.errors import (
 )
 from blick.model.uri_filter import UriFilter
 from blick.stream.fetch import Answer, Fetcher, FetchOptions, require_part
+from tests.support.certificates import make_certificate
 from tests.support.server import free_port
+from tests.support.tunnel_proxy import tunnel_proxy
 from tests.support.web_server import WebServer, web_server
 
 DATA = bytes(range(256)) * 1000
@@ -200,6 +205,116 @@ async def test_through_a_proxy(web: WebServer) -> None:
     with pytest.raises(Invalid):
         await fetch(fetcher, "http://images.invalid:81/plain/x")
     await fetcher.aclose()
+
+
+async def test_secrets_go_to_the_first_server_only(fetcher: Fetcher, web: WebServer) -> None:
+    web.put(DATA, name="x")
+    told: dict[str, Any] = {"headers": {"X-Plain": "p"}, "secrets": {"X-Auth-Token": "s3cr3t"}}
+    with web_server() as elsewhere:
+        elsewhere.put(DATA, name="x")
+        away = elsewhere.url(f"/redirect-to/{web.url('/plain/x')}")
+        async with fetcher.open(web.url(f"/redirect/1/redirect-to/{away}"), **told) as answer:
+            assert await body_of(answer) == DATA
+        assert [head.get("x-auth-token") for head in web.heads] == ["s3cr3t", "s3cr3t", None], "nor back again"
+        assert "x-auth-token" not in elsewhere.heads[0]
+        assert {head["x-plain"] for head in (*web.heads, *elsewhere.heads)} == {"p"}
+    assert "s3cr3t" not in repr(fetcher)
+
+
+@pytest.mark.parametrize("name", ["X-Auth-Token", "X\r\nY"])
+async def test_headers_cannot_be_smuggled(fetcher: Fetcher, web: WebServer, name: str) -> None:
+    with pytest.raises(SourceError):
+        async with fetcher.open(web.put(DATA), secrets={name: "a\r\nX-Evil: b"}):
+            pass
+    assert web.requests == []
+
+
+async def test_a_part_that_nobody_asked_for(fetcher: Fetcher) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/2\r\nContent-Length: 1\r\n\r\nx")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    with pytest.raises(SourceBroken):
+        await fetch(fetcher, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+    server.close()
+
+
+class TestTunnel:
+    """HTTPS through a proxy."""
+
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> tuple[Path, Path]:
+        return make_certificate(tmp_path, ("images.invalid",))
+
+    @pytest.fixture
+    def secure(self, certificate: tuple[Path, Path]) -> Iterator[WebServer]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        with web_server(context) as server:
+            yield server
+
+    async def test_the_name_is_the_proxys_to_resolve(self, secure: WebServer, certificate: tuple[Path, Path]) -> None:
+        secure.put(DATA, name="x")
+        with tunnel_proxy(secure.port) as proxy:
+            options = FetchOptions(proxies={"https": f"http://user:s3cr3t@{proxy.address}"})
+            assert "s3cr3t" not in repr(options)
+            trusting = Fetcher(UriFilter(), replace(options, ca_file=str(certificate[0])))
+            wary, lenient = Fetcher(UriFilter(), options), Fetcher(UriFilter(), replace(options, verify=False))
+            assert await fetch(trusting, "https://images.invalid/plain/x") == DATA
+            assert await fetch(lenient, "https://other.invalid/plain/x") == DATA
+            with pytest.raises(SourceUnavailable, match="certificate"):
+                await fetch(trusting, "https://other.invalid/plain/x")
+            with pytest.raises(SourceUnavailable, match="certificate"):
+                await fetch(wary, "https://images.invalid/plain/x")
+            for fetcher in (trusting, wary, lenient):
+                await fetcher.aclose()
+        assert proxy.asked[0][0] == "images.invalid:443"
+        assert proxy.asked[0][1]["proxy-authorization"] == "Basic dXNlcjpzM2NyM3Q="
+        assert "proxy-authorization" not in secure.heads[0]
+
+    async def test_a_proxy_that_refuses(self) -> None:
+        with tunnel_proxy(None) as proxy:
+            refused = Fetcher(UriFilter(), FetchOptions(proxies={"https": proxy.address}))
+            with pytest.raises(SourceUnavailable, match="proxy"):
+                await fetch(refused, "https://images.invalid/plain/x")
+            await refused.aclose()
+
+    async def test_what_the_text_tells_is_judged(self) -> None:
+        with tunnel_proxy(None) as proxy:
+            options = FetchOptions(proxies={"http": proxy.address, "https": proxy.address})
+            closed = Fetcher(UriFilter(allowed_ports=()), options)
+            for host in ("localhost", "x.localhost", "127.0.0.1", "169.254.169.254", "10.0.0.1", "[::1]"):
+                for uri in (f"http://{host}/x", f"https://{host}/x"):
+                    with pytest.raises(Invalid):
+                        await fetch(closed, uri)
+                    with pytest.raises(Invalid):
+                        await closed.require_allowed(uri)
+            await closed.require_allowed("https://images.invalid/x")
+            await closed.aclose()
+        assert proxy.asked == []
+
+
+async def test_a_cancelled_read_ends_though_the_connection_was_to_end(fetcher: Fetcher) -> None:
+    """The HTTP library has let go of such connections by then."""
+    silent = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n12345")
+        silent.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    task = asyncio.create_task(fetch(fetcher, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"))
+    await silent.wait()
+    await asyncio.sleep(0.2)  # it is cancelled right here or while the head is read: both have to end at once
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 20)
+    server.close()
 
 
 async def test_a_cancelled_read_ends_at_once_and_lets_go(fetcher: Fetcher, web: WebServer) -> None:
