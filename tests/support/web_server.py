@@ -3,6 +3,7 @@
 import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,8 @@ from typing import Any
 
 TIMEOUT_S = 120.0
 PIECE_BYTES = 1 << 16
+SLOW_PIECES = 8
+SLOW_PAUSE_S = 0.15
 
 
 class WebServer:
@@ -174,6 +177,35 @@ class _Handler(BaseHTTPRequestHandler):
             self.web.failures_left -= 1
             return self.as_short(name, data)
         return self.as_plain(name, data)
+
+    def as_slow(self, name: str, data: bytes) -> None:
+        """Takes its time between the pieces. Knows parts."""
+        rest = self._begin_rest(data)
+        step = max(1, len(rest) // SLOW_PIECES)
+        for begin in range(0, len(rest), step):
+            time.sleep(SLOW_PAUSE_S)
+            self.wfile.write(rest[begin : begin + step])
+
+    def as_breaking(self, name: str, data: bytes) -> None:
+        """Breaks off after a part of what is still wanted, every time until little is left. Knows parts."""
+        rest = self._begin_rest(data)
+        cut = len(rest) if len(rest) <= 2 * PIECE_BYTES else len(rest) // 3
+        self.wfile.write(rest[:cut])
+        self.close_connection = True
+
+    def _begin_rest(self, data: bytes) -> bytes:
+        """The head of an answer; gives what has to follow: nothing to HEAD, else all or what the range wants."""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        first, last = (int(found[1]), int(found[2] or len(data) - 1)) if found else (0, len(data) - 1)
+        part = data[first : last + 1]
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{len(data)}"')
+        if found:
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
+        self.end_headers()
+        return b"" if self.command == "HEAD" else part
 
     def as_waiting(self, name: str, data: bytes) -> None:
         """The second half comes after `go`."""

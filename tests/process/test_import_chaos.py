@@ -1,0 +1,95 @@
+"""kill -9 at everything, over and over, while clients upload, stage, import, copy, cancel and delete at random.
+
+In the end every image is active with the right bytes in every store that it was to be in, or has what its task says
+went wrong: nothing is stuck, left behind, or done twice. `BLICK_CHAOS_KILLS` kills more often than 100 times,
+`BLICK_CHAOS_SEED` repeats the choices of a run (not its pace).
+"""
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.chaos.clients import Client
+from tests.process.chaos.killer import Killer
+from tests.process.chaos.story import Stories
+from tests.process.chaos.verdict import judge
+from tests.support.databases import Databases, on_every_engine
+from tests.support.import_world import ImportWorld, endless_web_server, journalled
+from tests.support.waiting import eventually
+
+KILLS = int(os.environ.get("BLICK_CHAOS_KILLS", "100"))
+CLIENTS = 5
+REST_S = 600.0
+"""How long it may take until nothing is under way any more, once the killing has stopped."""
+
+
+@pytest.fixture
+def seed() -> int:
+    return int(os.environ.get("BLICK_CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
+
+
+@pytest.fixture
+def world(engine: str, databases: Databases, tmp_path: Path, seed: int) -> Iterator[ImportWorld]:
+    """Not started yet."""
+    url = databases.untouched(engine, tmp_path)
+    web = endless_web_server()
+    groups = {"image_import_opts": {"max_parallel_stores": random.Random(seed).choice((1, 3))}}
+    with journalled(url):
+        made = ImportWorld(tmp_path / "blick", url, web, job_workers=1, groups=groups)
+        try:
+            yield made
+        finally:
+            made.kill_all()
+            web.stop()
+
+
+@on_every_engine
+def test_nothing_is_lost_stuck_or_done_twice(world: ImportWorld, seed: int) -> None:
+    print(f"BLICK_CHAOS_SEED={seed} BLICK_CHAOS_KILLS={KILLS}")
+    stories, stop = Stories(), threading.Event()
+    world.start()
+    killer = Killer(world, random.Random(f"{seed} kills"))
+    clients = [
+        Client(f"project-{number}", world.url, world.web, stories, random.Random(f"{seed} client {number}"), stop)
+        for number in range(CLIENTS)
+    ]
+    threads = [threading.Thread(target=client.run) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        killer.kill(KILLS)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert [client.crash for client in clients if client.crash is not None] == []
+    eventually(lambda: not world.unfinished(), within_s=REST_S, what=lambda: _restless(world, stories))
+    eventually(lambda: not _staged_in_vain(world), within_s=REST_S, what=lambda: f"staged: {_staged_in_vain(world)}")
+    print(f"{dict(killer.counts)}, {len(stories)} images, tasks: {_tasks(world)}")
+    wrong = judge(world, stories)
+    assert not wrong, "\n".join([f"seed {seed}: {len(wrong)} faults", *wrong[:20], world.log_texts()[-20_000:]])
+    assert "Traceback" not in world.log_texts()
+    world.kill_all()
+    world.remove_data()
+
+
+def _staged_in_vain(world: ImportWorld) -> set[str]:
+    """What lies in the folder of staged data, and no image waits for."""
+    waiting = world.rows("SELECT id FROM images WHERE status = 'uploading' AND NOT deleted")
+    return world.staged() - {row[0] for row in waiting}
+
+
+def _tasks(world: ImportWorld) -> dict[str, int]:
+    return dict(world.rows("SELECT status, count(*) FROM tasks GROUP BY status"))  # type: ignore[arg-type]
+
+
+def _restless(world: ImportWorld, stories: Stories) -> str:
+    """What does not come to rest, with the stories of the images."""
+    rows = world.rows("SELECT * FROM blick_jobs WHERE outcome = ''")
+    rows = [*rows, *world.rows("SELECT * FROM blick_leases"), *world.rows("SELECT * FROM blick_location_deletes")]
+    told = [story.text() for story in stories if any(story.id in str(row) for row in rows)]
+    return "\n".join([str(world.unfinished()), *map(str, rows[:20]), *told[:10], world.log_texts()[-10_000:]])
