@@ -10,6 +10,8 @@ set -euo pipefail
 # One line per part of tests/support/parts.py: what its programs come from.
 packages=(
   qemu-utils        # qemu:  qemu-img, makes and reads images in every format
+  gzip bzip2        # packers: compress
+  xz-utils zstd zip # packers: likewise
   qemu-system-x86   # boot:  boots them, in plain emulation
   grub-common       # boot:  grub-mkimage and grub-editenv
   grub-pc-bin       # boot:  GRUB for a BIOS, as files; nothing is installed on this machine's disk

@@ -152,6 +152,9 @@ PARTS: dict[str, Part] = {
         venv(scripts=("openstack", "glance"), modules=("openstack",)),
     ),
     "qemu": Part("qemu-img, to make and read images", programs("qemu-img")),
+    "packers": Part(
+        "programs that compress, each in its own format", programs("gzip", "bzip2", "xz", "zstd", "pzstd", "zip")
+    ),
     "boot": Part(
         "a bootable disk, and qemu to boot it",
         every(
