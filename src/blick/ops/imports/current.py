@@ -15,6 +15,7 @@ from blick.model.context import RequestContext
 from blick.model.errors import Gone
 from blick.model.image import Image
 from blick.model.import_job import ImportState, ImportWork
+from blick.ops.imports.plugins.legacy_conversion import LegacyConversion
 from blick.ops.imports.plugins.plugin import Plugin
 from blick.ops.imports.plugins.registry import plugins_of
 from blick.ops.imports.start import moment
@@ -52,8 +53,12 @@ class CurrentImport:
 
     @property
     def plugins(self) -> Sequence[Plugin]:
-        """Those that the operator chose."""
-        return plugins_of(self.services.settings)
+        """Those that the operator chose; for the old kind of task, its conversion alone."""
+        settings = self.services.settings
+        if self.work.new_image is None:
+            return plugins_of(settings)
+        wanted = settings.imports.legacy_convert_to
+        return () if wanted is None else (LegacyConversion(wanted),)
 
     @property
     def is_resumed(self) -> bool:

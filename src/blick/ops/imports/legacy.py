@@ -93,4 +93,7 @@ def _new_image(asked: Mapping[str, Any], schema: ImageSchema) -> NewImage:
     if "id" in given:
         raise Invalid("The id of an image that a task makes cannot be chosen.")
     formats = {"disk_format": source_format, "container_format": _USUAL_CONTAINER}
-    return image_input.parse({**formats, **given}, schema)
+    new = image_input.parse({**formats, **given}, schema)
+    if new.disk_format is None or new.container_format is None:
+        raise Invalid("Properties disk_format, container_format must be set before an import.")
+    return new
