@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from blick.conf.settings import ImportSettings, QuotaSettings, Settings
 from blick.db import tasks as db_tasks
@@ -370,16 +370,15 @@ async def test_racing_requests(service: Service, web: WebServer) -> None:
     assert count(service, tasks) == open_jobs(service) == 1
 
 
-async def test_an_upload_may_come_in_between(service: Service, web: WebServer) -> None:
+async def test_no_upload_comes_in_between(service: Service, web: WebServer) -> None:
     image = await service.create()
-    await post(service, image, web.put(b"other"), RIGHT)
+    await post(service, image, web.put(DATA), RIGHT)
     path = f"/v2/images/{image['id']}/file"
-    assert (await service.call("owner", "PUT", path, content=DATA, headers=OCTETS)).status_code == 204
+    assert (await service.call("owner", "PUT", path, content=b"other", headers=OCTETS)).status_code == 409
     await work(service)
     shown = await service.show(image["id"])
     assert (shown["status"], shown["size"], LOCK in shown) == ("active", len(DATA), False)
-    assert (await the_task(service, image))["status"] == "failure"
-    assert (await service.call("owner", "GET", path)).content == DATA
+    assert (await the_task(service, image))["status"] == "success"
 
 
 class TestDeleting:
@@ -437,6 +436,9 @@ class TestLock:
         await self._age(service, minutes=minutes)
         with service.services.database.engine.begin() as connection:
             connection.execute(update(tasks).values(status=status))
+        assert (await post(service, image, web.put(DATA), RIGHT)).status_code == 409, "its job will be done"
+        with service.services.database.engine.begin() as connection:
+            connection.execute(delete(jobs))  # as one of another service
         shown = await taken(service, image, web.put(DATA), RIGHT)
         assert (shown["status"], shown["size"]) == ("active", len(DATA))
         with service.services.database.engine.connect() as connection:

@@ -3,7 +3,7 @@
 It is the reference's own, so that clients see what they have always seen. Whoever takes it holds the image's row.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, false, select
@@ -15,6 +15,9 @@ from blick.model.errors import Conflict
 from blick.model.task import FAILURE, PENDING, UNFINISHED, Task
 
 PROPERTY: Final = "os_glance_import_task"
+# The stores that an import is still to write to, and those that did not take its data.
+IMPORTING_TO: Final = "os_glance_importing_to_stores"
+FAILED: Final = "os_glance_failed_import"
 
 # How long after its last sign of life a task is taken to be dead.
 _SILENT = timedelta(minutes=60)
@@ -35,19 +38,19 @@ def owner(connection: Connection, image_id: str) -> str | None:
 def take(connection: Connection, image_id: str, task_id: str, now: datetime) -> None:
     """Have the lock for `task_id`. A task that gave no sign of life for too long loses it, and has failed.
 
-    Raises Conflict if another task has it and is alive.
+    Raises Conflict if another task has it and is alive, or a job does its work: that one ends by itself, whatever dies.
     """
     held_by = owner(connection, image_id)
     if held_by is not None:
-        _preempt(connection, held_by, now)
+        _preempt(connection, image_id, held_by, now)
     images.set_properties(connection, image_id, {PROPERTY: task_id}, now)
 
 
 def require_free(connection: Connection, image_id: str, now: datetime) -> None:
-    """Raises Conflict if a task that is alive has the lock. One that gave no sign of life for too long loses it."""
+    """As `take`, for data that comes in another way. Raises Conflict."""
     held_by = owner(connection, image_id)
     if held_by is not None:
-        _preempt(connection, held_by, now)
+        _preempt(connection, image_id, held_by, now)
         release(connection, image_id, held_by, now)
 
 
@@ -57,14 +60,30 @@ def release(connection: Connection, image_id: str, task_id: str, now: datetime) 
         images.remove_properties(connection, image_id, [PROPERTY], now)
 
 
-def _preempt(connection: Connection, task_id: str, now: datetime) -> None:
+def _preempt(connection: Connection, image_id: str, task_id: str, now: datetime) -> None:
     task = tasks.get(connection, task_id)
     if task is None:
         return
-    if not _is_stale(task, now):
+    job = jobs.get(connection, task_id)
+    if not _is_stale(task, now) or (job is not None and job.outcome == jobs.UNFINISHED):
         raise Conflict("Image has active task")
     tasks.set_status(connection, task_id, UNFINISHED, FAILURE, now, expires_at=now, message=_PREEMPTED)
-    jobs.call_off(connection, task_id, int(now.replace(tzinfo=UTC).timestamp() * 1000), _PREEMPTED)
+    _forget_stores(connection, image_id, task, now)
+
+
+def _forget_stores(connection: Connection, image_id: str, task: Task, now: datetime) -> None:
+    """Take the stores of a task that is dead off both lists."""
+    image = images.get(connection, image_id, None)
+    dead = {store for store in (task.input or {}).get("backend") or () if store}
+    if image is None or not dead:
+        return
+    lists = {name: image.properties.get(name) for name in (IMPORTING_TO, FAILED)}
+    left = {
+        name: ",".join(store for store in text.split(",") if store and store not in dead)
+        for name, text in lists.items()
+        if text
+    }
+    images.set_properties(connection, image_id, left, now)
 
 
 def _is_stale(task: Task, now: datetime) -> bool:

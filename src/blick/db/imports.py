@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blick.db import image_deletion, images, import_lock, jobs, locations, outbox, rows, tasks, uploads, usage
+from blick.db.import_lock import FAILED, IMPORTING_TO
 from blick.db.jobs import Job, NewJob
 from blick.db.moment import Moment
 from blick.db.outbox import LocationDelete
@@ -27,9 +28,6 @@ from blick.model.image import ACTIVE, IMPORTING, QUEUED, SAVING, STAGE_HOST, UPL
 from blick.model.import_job import COPY_IMAGE, RESUMABLE_UPLOAD, ImportWork
 from blick.model.quota import Measure, Quota, Usage
 from blick.model.task import FAILURE, PENDING, PROCESSING, SUCCESS, UNFINISHED, Task
-
-IMPORTING_TO: Final = "os_glance_importing_to_stores"
-FAILED: Final = "os_glance_failed_import"
 
 ABORTED: Final = "Task was aborted externally"
 _DATA = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
