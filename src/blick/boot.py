@@ -16,6 +16,7 @@ from blick.conf.settings import CorsSettings, Settings
 from blick.db.engine import Database, open_database
 from blick.db.location_check import require_readable
 from blick.db.upgrade import Patience, ensure_current, is_current
+from blick.http import tus
 from blick.http.app import App
 from blick.http.middleware.compression import Compression
 from blick.http.server.limits import ProtocolLimits
@@ -26,6 +27,7 @@ from blick.jobs.sealing import Sealer
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops.imports.plugins.registry import plugins_of
+from blick.ops.resumable_uploads.here import UploadsHere
 from blick.ops.services import Services, epoch_ms, this_process
 from blick.policy import limits
 from blick.policy.enforcer import Enforcer
@@ -157,6 +159,7 @@ def _services(settings: Settings, database: Database, before: Services | None = 
         holder=this_process(),
         running_uploads=set() if before is None else before.running_uploads,
         running_jobs=set() if before is None else before.running_jobs,
+        uploads_here=UploadsHere() if before is None else before.uploads_here,
         limits=limits.KeystoneLimits(settings.quotas.oslo_limit) if settings.quotas.use_keystone_limits else None,
     )
 
@@ -173,16 +176,20 @@ def _fetcher(settings: Settings) -> Fetcher:
 
 
 def _with_cors(app: ASGIApp, cors: CorsSettings) -> ASGIApp:
-    """Let pages of the allowed origins call the API; without any, browsers keep to the same origin."""
+    """Let pages of the allowed origins call the API; without any, browsers keep to the same origin.
+
+    What resumable uploads need is allowed beside what the operator named.
+    """
     if not cors.allowed_origin:
         return app
+    methods = (*cors.allow_methods, *({"HEAD", "PATCH", "DELETE"} - set(cors.allow_methods)))
     return CORSMiddleware(
         app,
         allow_origins=cors.allowed_origin,
-        allow_methods=cors.allow_methods,
-        allow_headers=cors.allow_headers,
+        allow_methods=methods,
+        allow_headers=(*cors.allow_headers, *tus.SENT),
         allow_credentials=cors.allow_credentials,
-        expose_headers=cors.expose_headers,
+        expose_headers=(*cors.expose_headers, *tus.SHOWN),
         max_age=cors.max_age_s,
     )
 

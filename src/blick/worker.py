@@ -25,6 +25,7 @@ from blick.model.import_job import IMAGE_IMPORT, IMAGE_UPLOAD
 from blick.model.task import LOCATION_IMPORT
 from blick.ops import cleanup, location_import, staging_sweep, stores
 from blick.ops.imports import run as imports
+from blick.ops.resumable_uploads import housekeeping as resumable_uploads
 from blick.ops.services import Services, is_dead
 from blick.stream.hop import hop
 
@@ -195,6 +196,7 @@ def _housekeeping(services: Services) -> list[asyncio.Task[None]]:
         asyncio.create_task(cleanup.run_forever(services), name="housekeeping"),
         asyncio.create_task(cleanup.delete_forever(services), name="deletions"),
         asyncio.create_task(staging_sweep.run_forever(services), name="staged data"),
+        asyncio.create_task(resumable_uploads.run_forever(services), name="resumable uploads"),
         asyncio.create_task(stores.look_after_forever(services), name="stores"),
     ]
     if services.settings.identity.kind == "standalone":

@@ -95,6 +95,10 @@ async def test_what_is_not_there(service: Service) -> None:
     bodies: dict[tuple[str, str], dict[str, Any]] = {
         ("PATCH", "/v2/images/{image_id}"): {"headers": PATCH_2_1, "json": []},
         ("PUT", "/v2/images/{image_id}/file"): {"headers": OCTETS, "content": b"x"},
+        ("POST", "/v2/images/{image_id}/upload"): {"headers": NEW_UPLOAD},
+        ("HEAD", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": TUS},
+        ("PATCH", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": PIECE, "content": b"x"},
+        ("DELETE", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": TUS},
         ("PUT", "/v2/images/{image_id}/stage"): {"headers": OCTETS, "content": b"x"},
         ("POST", "/v2/images/{image_id}/members"): {"json": {"member": "p2"}},
         ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"json": {"status": "accepted"}},
@@ -106,6 +110,9 @@ async def test_what_is_not_there(service: Service) -> None:
             assert answer.status_code == 404, (method, path, answer.text)
 
 
+TUS = {"tus-resumable": "1.0.0"}
+NEW_UPLOAD = {**TUS, "upload-length": "100"}
+PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
 # A task that is over at once.
 FAILING_TASK = {"type": "api_image_import", "input": {}}
 
@@ -124,6 +131,12 @@ def request_for(method: str, path: str, rule: str) -> Request:
     match (method, path.rpartition("/")[2]):
         case ("POST", "images"):
             return Request({"json": {"visibility": visibility}}, status=201)
+        case ("POST", "upload"):
+            return Request({"headers": NEW_UPLOAD}, status=201)
+        case ("PATCH", "{upload_id}"):
+            return Request({"headers": PIECE, "content": b"x"}, status=204)
+        case (_, "{upload_id}"):
+            return Request({"headers": TUS}, status=204 if method == "DELETE" else 200)
         case ("PATCH", _):
             change = [{"op": "replace", "path": "/visibility", "value": visibility}]
             return Request({"json": change, "headers": PATCH_2_1})
@@ -153,6 +166,10 @@ async def prepared(service: Service, method: str, path: str) -> str:
         return path.format(task_id=made.json()["id"])
     if path.startswith("/v2/jobs"):
         return path.format(job_id=await a_job(service, is_over=path.endswith("retry")))
+    if "/upload" in path:
+        image = await service.create()
+        made = await service.call("owner", "POST", f"/v2/images/{image['id']}/upload", headers=NEW_UPLOAD)
+        return path.format(image_id=image["id"], upload_id=made.headers["location"].rpartition("/")[2])
     fresh = (method, path.rpartition("/")[2]) in (("PUT", "file"), ("PUT", "stage"))
     image = await (service.create(tags=["t"]) if fresh else service.create_active(b"data", tags=["t"]))
     members = f"/v2/images/{image['id']}/members"

@@ -129,7 +129,7 @@ def test_one_has_it(database: Database) -> None:
     assert database.read_now(resumable_uploads.is_asked_for, held)
     taken = take(database, held, "next")
     assert not database.read_now(resumable_uploads.is_asked_for, taken)
-    part = Part(0, Location("s", "s:1"), 3)
+    part = Part(0, "k", Location("s", "s:1"), 3)
     for write in (
         partial(resumable_uploads.is_asked_for, upload=held),
         partial(resumable_uploads.renew, upload=held, until_ms=900),
@@ -158,7 +158,7 @@ def test_settled(database: Database, ours: ResumableUpload) -> None:
 
 
 def test_parts(database: Database, ours: ResumableUpload) -> None:
-    first = Part(0, Location("s", "s:1", {"x": "ü"}), 3)
+    first = Part(0, "k0", Location("s", "s:1", {"x": "ü"}), 3)
     database.write_now(resumable_uploads.begin_part, ours, 0, "s", "k0")
     assert database.read_now(resumable_uploads.broken_parts_of, "u1") == [(0, "s", "k0")]
     assert database.read_now(resumable_uploads.parts_of, "u1") == []
@@ -166,7 +166,7 @@ def test_parts(database: Database, ours: ResumableUpload) -> None:
     database.write_now(resumable_uploads.finish_part, ours, first, 3, None, 1)
     assert database.read_now(resumable_uploads.broken_parts_of, "u1") == []
     assert database.read_now(resumable_uploads.parts_of, "u1") == [first]
-    longer = Part(1, Location("s", "s:2"), 8)
+    longer = Part(1, "k1", Location("s", "s:2"), 8)
     database.write_now(resumable_uploads.begin_part, ours, 1, "s", "k1")
     database.write_now(resumable_uploads.finish_part, ours, longer, 8, first, 1)
     assert database.read_now(resumable_uploads.parts_of, "u1") == [longer]
@@ -210,7 +210,7 @@ def test_concatenate(database: Database) -> None:
     partials = [take(database, now(database, name), f"t-{name}") for name in ("u1", "u2")]
     database.write_now(resumable_uploads.begin_part, partials[0], 0, "s", "k0")
     final = upload("f", kind=FINAL, concatenation="final;/u1 /u2", length_bytes=20, offset_bytes=20)
-    parts = [(Part(0, Location("s", "s:1"), 10), "k0"), (Part(1, Location("s", "s:2"), 10), "k1")]
+    parts = [Part(0, "k0", Location("s", "s:1"), 10), Part(1, "k1", Location("s", "s:2"), 10)]
     lost = [replace(partials[0], token="other"), partials[1]]
     with pytest.raises(Gone):
         database.write_now(resumable_uploads.concatenate, final, lost, parts, JOB, NOW, 1)
@@ -218,7 +218,7 @@ def test_concatenate(database: Database) -> None:
     database.write_now(resumable_uploads.concatenate, final, partials, parts, JOB, NOW, 1)
     assert now(database, "f") == replace(final, state=FINISHING, job_id="job")
     assert [found.id for found in database.read_now(resumable_uploads.finals_of, ID)] == ["f"]
-    assert database.read_now(resumable_uploads.parts_of, "f") == [part for part, _ in parts]
+    assert database.read_now(resumable_uploads.parts_of, "f") == parts
     assert database.read_now(resumable_uploads.keys_in_use, ["k0", "k1"]) == {"k0", "k1"}
     for name in ("u1", "u2"):
         assert database.read_now(resumable_uploads.get, ID, name) is None

@@ -134,6 +134,11 @@ def set_length(connection: Connection, upload: ResumableUpload, length_bytes: in
     _change(connection, upload, {"length_bytes": length_bytes})
 
 
+def set_offset(connection: Connection, upload: ResumableUpload, offset_bytes: int) -> None:
+    """Its bytes end there. Raises Gone if it is not ours any more."""
+    _change(connection, upload, {"offset_bytes": offset_bytes})
+
+
 def begin_unverified(connection: Connection, upload: ResumableUpload, offset_bytes: int) -> None:
     """From there on bytes come that are to be dropped unless a later `settle` says otherwise. Raises Gone."""
     _change(connection, upload, {"unverified_from_bytes": offset_bytes, "offset_bytes": offset_bytes})
@@ -208,14 +213,14 @@ def concatenate(
     connection: Connection,
     final: ResumableUpload,
     partials: Sequence[ResumableUpload],
-    parts: Sequence[tuple[Part, str]],
+    parts: Sequence[Part],
     job: NewJob,
     now: datetime,
     now_ms: int,
 ) -> None:
     """Make one upload of several that we have leases on, which are gone then, and finish it, as `finish` does.
 
-    `parts` are theirs, with their keys. Raises NotFound, Conflict, Gone.
+    `parts` are theirs. Raises NotFound, Conflict, Gone.
     """
     _begin_saving(connection, final.image_id, now)
     for partial in partials:
@@ -228,12 +233,12 @@ def concatenate(
             "upload_id": final.id,
             "number": part.number,
             "store": part.location.store,
-            "object_key": key,
+            "object_key": part.key,
             "uri": part.location.uri,
             "meta_data": _text(part.location.metadata),
             "size_bytes": part.size_bytes,
         }
-        for part, key in parts
+        for part in parts
     ]
     if rows:
         connection.execute(insert(upload_parts), rows)
@@ -333,7 +338,8 @@ def _record(row: Row[Any]) -> ResumableUpload:
 
 
 def _part(row: Row[Any]) -> Part:
-    return Part(row.number, Location(row.store, row.uri, msgspec.json.decode(row.meta_data)), row.size_bytes)
+    location = Location(row.store, row.uri, msgspec.json.decode(row.meta_data))
+    return Part(row.number, row.object_key, location, row.size_bytes)
 
 
 def _text(values: Mapping[str, Any]) -> str:

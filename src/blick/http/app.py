@@ -8,9 +8,10 @@ and outwards: every error becomes an answer here, and only here (spec: images-ap
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version as package_version
 from urllib.parse import unquote_to_bytes
 
@@ -20,7 +21,7 @@ from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blick.http import errors
+from blick.http import errors, tus
 from blick.http.forwarded import as_client_saw_it
 from blick.http.health import Health
 from blick.http.openapi import openapi_document
@@ -46,6 +47,7 @@ _log = logging.getLogger(__name__)
 # Who is calling, for the log lines of whatever runs on behalf of the request. Nothing decides by it.
 CALLER: ContextVar[RequestContext | None] = ContextVar("caller", default=None)
 
+_REQUEST_ID = b"x-openstack-request-id"
 _VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 _NO_RESOURCE = "The resource could not be found."
 _SLASHES = re.compile(r"/{2,}")
@@ -67,9 +69,12 @@ class App:
         """One HTTP request. (The server's life cycle belongs to `boot`.)"""
         if self._services.settings.api.enable_proxy_headers_parsing:
             scope = as_client_saw_it(scope)
+        speaks_tus = tus.is_upload(scope["path"])
+        if speaks_tus:
+            scope = tus.as_meant(scope)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         accept = headers.get("accept", "")
-        tail = _Tail(send)
+        tail = _Tail(send, partial(tus.every_answer, settings=self._services.settings) if speaks_tus else _nothing)
         try:
             response = await self._respond(scope, receive, tail, headers)
         except BlickError as error:
@@ -97,7 +102,7 @@ class App:
     ) -> Response | None:
         path = scope["path"]
         if scope["method"] == "OPTIONS":
-            return Response(status_code=200)
+            return Response(headers=tus.options(self._services.settings) if tus.is_upload(path) else None)
         if path == "/healthcheck" or path.startswith("/healthcheck/"):
             answer = self._health.answer(scope, headers.get("accept", ""))
             if answer is None:
@@ -193,20 +198,28 @@ class App:
 
 
 class _Tail:
-    """The way out: knows whether an answer has begun, and adds the request's id to it."""
+    """The way out: knows whether an answer has begun, adds the request's id, and what `also` has for its status."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, also: Callable[[int], list[tuple[bytes, bytes]]]) -> None:
         self._send = send
+        self._also = also
         self.started = False
         self.request_id: str | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            if self.request_id is not None:
-                identified = (b"x-openstack-request-id", self.request_id.encode("latin-1"))
-                message = {**message, "headers": [*message.get("headers", ()), identified]}
+            added = self._also(message["status"])
+            headers = list(message.get("headers", ()))
+            # An answer that is another node's has its own.
+            if self.request_id is not None and not any(name == _REQUEST_ID for name, _ in headers):
+                added.append((_REQUEST_ID, self.request_id.encode("latin-1")))
+            message = {**message, "headers": [*headers, *added]}
         await self._send(message)
+
+
+def _nothing(_status: int) -> list[tuple[bytes, bytes]]:
+    return []
 
 
 def _not_allowed(method: str, route: Route, accept: str) -> Response:

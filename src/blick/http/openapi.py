@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from blick.http.routes import ROUTES, Call
-from blick.http.shapes import OCTETS, Shape, component, components, media_types, parameters
+from blick.http.shapes import OCTETS, Shape, component, components, media_types, parameters, request_headers
 from blick.model.schema import ImageSchema
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -22,6 +22,13 @@ _DATA_HEADERS: Mapping[str, Shape] = {
     "Content-MD5": {"description": "MD5 of the whole image, hexadecimal", "schema": _TEXT},
     "Content-Length": {"schema": {"type": "integer"}},
     "Content-Range": {"description": "Which part it is, with 206", "schema": _TEXT},
+}
+
+
+_UPLOAD_HEADERS: Mapping[str, Shape] = {
+    "Tus-Resumable": {"description": "The version of tus that is spoken", "schema": _TEXT},
+    "Upload-Offset": {"description": "How many bytes are there for good", "schema": {"type": "integer"}},
+    "Upload-Expires": {"description": "Until when the upload is kept if nothing comes", "schema": _TEXT},
 }
 
 
@@ -55,6 +62,7 @@ def _operation(method: str, path: str, call: Call) -> dict[str, Any]:
         for name in _PLACEHOLDER.findall(path)
     ]
     asked += [dict(each) for each in (parameters(call.query) if call.query else ())]
+    asked += [dict(each) for each in (request_headers(call.headers) if call.headers else ())]
     if call.sends == "data":
         asked += [dict(each) for each in _SENT_WITH_DATA]
     if call.gives == "data":
@@ -88,6 +96,10 @@ def _responses(call: Call) -> dict[str, Any]:
 
 def _success(call: Call, status: int) -> dict[str, Any]:
     headers: dict[str, Shape] = {"X-OpenStack-Request-Id": _REQUEST_ID}
+    if status == 201:
+        headers["Location"] = {"description": "Where it is", "schema": _TEXT}
+    if call.headers is not None:
+        headers |= _UPLOAD_HEADERS
     if status == 204 or call.gives is None:
         return {"description": "Done", "headers": headers}
     if call.gives == "data":
@@ -96,8 +108,6 @@ def _success(call: Call, status: int) -> dict[str, Any]:
             "headers": {**headers, **_DATA_HEADERS},
             "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
         }
-    if status == 201:
-        headers["Location"] = {"description": "Where it is", "schema": _TEXT}
     return {"description": "As asked", "headers": headers, "content": media_types(call.gives)}
 
 

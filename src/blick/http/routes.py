@@ -9,7 +9,21 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from blick.http import cache, image_data, images, imports, info, jobs, locations, members, schemas, stores, tags, tasks
+from blick.http import (
+    cache,
+    image_data,
+    images,
+    imports,
+    info,
+    jobs,
+    locations,
+    members,
+    resumable_uploads,
+    schemas,
+    stores,
+    tags,
+    tasks,
+)
 from blick.http.request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -22,7 +36,8 @@ class Call:
     `rules` are the policy rules that can refuse it; not named is `get_image` where it only decides between 403 and
     404 (spec: policies §2). `about` says in a few words what it does, `answers` its statuses where all goes well.
     `sends` and `gives` name the shapes of bodies (blick.http.shapes), None where there is none or only text. A body
-    that comes although `takes_body` is false is refused; `query` names parameters that count (blick.http.shapes).
+    that comes although `takes_body` is false is refused; `query` and `headers` name parameters and request headers
+    that count (blick.http.shapes).
     """
 
     handler: Handler
@@ -32,6 +47,7 @@ class Call:
     sends: str | None = None
     gives: str | None = None
     query: str | None = None
+    headers: str | None = None
     takes_body: bool = True
 
 
@@ -107,6 +123,40 @@ ROUTES: tuple[Route, ...] = (
                 takes_body=False,
             ),
             "PUT": Call(image_data.upload, ("upload_image",), "Upload data", (204,), sends="data"),
+        },
+    ),
+    Route(
+        "/images/{image_id}/upload",
+        {
+            "POST": Call(
+                resumable_uploads.begin,
+                ("upload_image",),
+                "Begin an upload that can be taken up again (tus 1.0)",
+                (201,),
+                headers="new_upload",
+            )
+        },
+    ),
+    Route(
+        "/images/{image_id}/upload/{upload_id}",
+        {
+            "HEAD": Call(resumable_uploads.show, ("upload_image",), "How much of an upload is there", headers="upload"),
+            "PATCH": Call(
+                resumable_uploads.add,
+                ("upload_image",),
+                "Add a piece to an upload; the last one gives the image its data",
+                (204,),
+                sends="piece",
+                headers="piece",
+            ),
+            "DELETE": Call(
+                resumable_uploads.terminate,
+                ("upload_image",),
+                "Give an upload up",
+                (204,),
+                headers="upload",
+                takes_body=False,
+            ),
         },
     ),
     Route(

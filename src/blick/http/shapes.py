@@ -15,6 +15,7 @@ from blick.model.task_query import TEXTS, TIMES
 Shape = Mapping[str, Any]
 
 OCTETS: Final = "application/octet-stream"
+PIECE: Final = "application/offset+octet-stream"
 _TEXT: Shape = {"type": "string"}
 # Existing databases have no place for characters that take four bytes in UTF-8, and none for NUL.
 _STORABLE: Shape = {"type": "string", "pattern": "^[\\u0001-\\ud7ff\\ue000-\\uffff]*$"}
@@ -76,6 +77,8 @@ def components(schema: ImageSchema) -> dict[str, Shape]:
 
 def media_types(name: str) -> dict[str, Shape]:
     """The media types in which a body of that shape comes, each with its schema."""
+    if name == "piece":
+        return {PIECE: {"schema": {"type": "string", "format": "binary"}}}
     if name == "data":
         return {OCTETS: {"schema": {"type": "string", "format": "binary"}}}
     if name == "image_patch":
@@ -87,6 +90,11 @@ def media_types(name: str) -> dict[str, Shape]:
 def parameters(name: str) -> list[Shape]:
     """The query parameters that count, by the name of their set."""
     return [{"in": "query", "required": False, **each} for each in _PARAMETERS[name]]
+
+
+def request_headers(name: str) -> list[Shape]:
+    """The request headers that count, by the name of their set."""
+    return [{"in": "header", "required": each["name"] in _REQUIRED_HEADERS, **each} for each in _HEADERS[name]]
 
 
 def _object(**properties: Shape) -> dict[str, Any]:
@@ -224,4 +232,25 @@ _PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
         _parameter("kind", "Jobs of this kind"),
     ),
     "download": (_parameter("prefer", "Ids of stores to read from first, with commas between"),),
+}
+
+_COUNT: Shape = {"type": "integer", "minimum": 0}
+_SPOKEN = _parameter("Tus-Resumable", "The version of tus that the client speaks", {"const": "1.0.0"})
+_REQUIRED_HEADERS = frozenset({"Tus-Resumable", "Upload-Offset"})
+_HEADERS: Mapping[str, tuple[Shape, ...]] = {
+    "upload": (_SPOKEN,),
+    "new_upload": (
+        _SPOKEN,
+        _parameter("Upload-Length", "How many bytes there will be", _COUNT),
+        _parameter("Upload-Defer-Length", "That is not known yet", {"const": "1"}),
+        _parameter("Upload-Metadata", "Pairs of a key and a Base64 value, with commas between; store names the store"),
+        _parameter("Upload-Concat", "partial, or final; and the URLs of the parts"),
+        _parameter("X-Image-Meta-Store", "The store that the image's data shall go to"),
+    ),
+    "piece": (
+        _SPOKEN,
+        _parameter("Upload-Offset", "Where the piece belongs: the end of what is there", _COUNT),
+        _parameter("Upload-Length", "How many bytes there will be, where that was not known before", _COUNT),
+        _parameter("Upload-Checksum", "sha1, md5, sha256, sha512 or crc32 of the piece, in Base64"),
+    ),
 }

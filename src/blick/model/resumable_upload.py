@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from blick.model.blob import Location
+from blick.model.errors import Invalid
 
 OPEN: Final = "open"
 """More may come."""
@@ -65,11 +66,24 @@ class ResumableUpload:
         return f"{self.image_id}.{self.id}{FILE_SUFFIX}"
 
 
+def partials_of(concatenation: str) -> tuple[str, ...]:
+    """The ids of the uploads that a final one is made of, by the header that says so: `final;URL URL …`.
+
+    Raises Invalid where there are none, or one twice.
+    """
+    kind, _, urls = concatenation.partition(";")
+    found = tuple(url.rstrip("/").rpartition("/")[2] for url in urls.split())
+    if kind != FINAL or not found or len(set(found)) < len(found):
+        raise Invalid("Upload-Concat has to name the uploads that the final one is made of, each once.")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes of an upload that lie somewhere by themselves; parts are in the order of their numbers."""
+    """Bytes of an upload that lie somewhere by themselves, under the name `key`; in the order of their numbers."""
 
     number: int
+    key: str
     location: Location
     size_bytes: int
 

@@ -14,6 +14,7 @@ from blick.conf.settings import Settings
 from blick.db.engine import Database
 from blick.jobs.sealing import Sealer
 from blick.model.schema import ImageSchema
+from blick.ops.resumable_uploads.here import UploadsHere
 from blick.policy.enforcer import Enforcer
 from blick.policy.limits import Limits
 from blick.policy.properties import PropertyProtections
@@ -51,6 +52,7 @@ class Services:
     limits: Limits | None = None  # unified limits; None where they are not in use
     running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under
     running_jobs: set[str] = field(default_factory=set)  # tokens of the jobs that this process works on
+    uploads_here: UploadsHere = field(default_factory=UploadsHere)  # what is going on with resumable uploads
     jobs_wanted: asyncio.Event = field(default_factory=asyncio.Event)  # set by whoever has just added a job
     now: Callable[[], datetime] = utc_now
     now_ms: Callable[[], int] = epoch_ms

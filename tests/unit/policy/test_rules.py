@@ -17,7 +17,7 @@ from blick.policy.rules import ALL
 FACTS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "data" / "rules.yaml").read_text())
 NAMES = [fact["name"] for fact in FACTS]
 DEFAULTS: dict[str, Any] = {default.name: default for default in list_rules()}
-METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 
 
 def caller(*roles: str, project_id: str = "p") -> RequestContext:

@@ -95,8 +95,14 @@ RULES = (
     Rule(
         "upload_image",
         "rule:context_is_admin or (role:member and project_id:%(project_id)s)",
-        "PUT image data.",
-        operations=("PUT /v2/images/{image_id}/file",),
+        "PUT image data, at once or in pieces.",
+        operations=(
+            "PUT /v2/images/{image_id}/file",
+            "POST /v2/images/{image_id}/upload",
+            "HEAD /v2/images/{image_id}/upload/{upload_id}",
+            "PATCH /v2/images/{image_id}/upload/{upload_id}",
+            "DELETE /v2/images/{image_id}/upload/{upload_id}",
+        ),
         legacy="rule:default",
         legacy_since="W",
     ),
