@@ -62,6 +62,7 @@ class Running:
 
 async def _close(services: Services) -> None:
     await services.fetcher.aclose()
+    services.nodes.close()
     await services.staging.aclose()
     await services.stores.aclose()
     if services.limits is not None:

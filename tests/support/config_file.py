@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.remains import DATABASE, STORE
+from tests.support.remains import DATABASE, STAGING, STORE
 from tests.support.server import HOST, BlickServer, free_port
 
 
 def config_text(data_dir: Path, port: int, groups: Mapping[str, Mapping[str, object]] | None = None) -> str:
     """The file's text; `groups` are further options by group and name, which also replace those written here."""
     usual: dict[str, dict[str, object]] = {
-        "DEFAULT": {"bind_host": HOST, "bind_port": port, "workers": 1},
+        "DEFAULT": {
+            "bind_host": HOST,
+            "bind_port": port,
+            "workers": 1,
+            "node_staging_uri": f"file://{data_dir / STAGING}",
+        },
         "database": {"connection": f"sqlite:///{data_dir / DATABASE}"},
         "glance_store": {"filesystem_store_datadir": data_dir / STORE},
         "paste_deploy": {"flavor": "none"},

@@ -5,12 +5,19 @@ from contextlib import closing
 from pathlib import Path
 
 STORE = "images"
+STAGING = "staging"
 DATABASE = "blick.sqlite3"
 
 
 def stored_files(data_dir: Path) -> list[str]:
     """The names of everything in the store's folder, hidden partial files too."""
     return sorted(entry.name for entry in (data_dir / STORE).iterdir())
+
+
+def staged_files(data_dir: Path) -> list[str]:
+    """The names of everything in the folder of staged data, hidden partial files too."""
+    folder = data_dir / STAGING
+    return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
 
 
 def rows(data_dir: Path, table: str, where: str = "1 = 1") -> int:

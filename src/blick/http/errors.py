@@ -38,6 +38,8 @@ STATUS: Final[Mapping[type[errors.BlickError], int]] = MappingProxyType(
         errors.SourceDenied: 502,
         errors.SourceUnavailable: 503,
         errors.SourceBroken: 502,
+        errors.NodeUnreachable: 504,
+        errors.NodeBroken: 502,
         errors.StoreError: 500,
         errors.DataNotFound: 404,
         errors.DataExists: 409,
@@ -76,6 +78,7 @@ REASON: Final[Mapping[int, str]] = MappingProxyType(
         501: "Not Implemented",
         502: "Bad Gateway",
         503: "Service Unavailable",
+        504: "Gateway Timeout",
     }
 )
 

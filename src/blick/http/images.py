@@ -8,6 +8,7 @@ from starlette.responses import Response
 from blick.http.render import image_renderer
 from blick.http.request import Request
 from blick.http.responses import json_response, no_content
+from blick.http.stage_host import forwardable, passed_on
 from blick.model import image_input, image_patch, image_query
 from blick.model.page import PageLimits, page_links
 from blick.ops import images
@@ -76,8 +77,9 @@ def _echo_validation_data(document: dict[str, Any], changes: Sequence[image_patc
 
 async def delete(request: Request) -> Response:
     """DELETE /v2/images/{image_id}"""
-    await images.delete(request.services, request.context, request.path_params["image_id"])
-    return no_content()
+    image_id = request.path_params["image_id"]
+    answer = await images.delete(request.services, request.context, image_id, forwardable(request))
+    return no_content() if answer is None else passed_on(answer)
 
 
 async def deactivate(request: Request) -> Response:

@@ -5,9 +5,11 @@ from starlette.responses import Response
 from blick.http.image_data import expected_bytes, require_octets
 from blick.http.request import Request
 from blick.http.responses import accepted, no_content
+from blick.http.stage_host import forwardable, passed_on
 from blick.model import import_input
 from blick.model.errors import NotFound
 from blick.model.import_job import GLANCE_DIRECT
+from blick.ops import forwarding
 from blick.ops.imports import start as starting
 from blick.ops.imports.enabled import enabled_methods
 from blick.ops.stage import stage as stage_data
@@ -16,13 +18,18 @@ from blick.ops.stage import stage as stage_data
 async def start(request: Request) -> Response:
     """POST /v2/images/{image_id}/import"""
     services, context = request.services, request.context
+    document = await request.json()
     wanted = import_input.parse(
-        await request.json(),
+        document,
         request.headers.get("x-image-meta-store") or None,
         enabled_methods(services.settings),
         multi_store=services.settings.stores.multi_store,
     )
     image = await starting.require_startable(services, context, request.path_params["image_id"], wanted)
+    if wanted.method == GLANCE_DIRECT:
+        answer = await forwarding.to_stage_host(services, image, forwardable(request, document))
+        if answer is not None:
+            return passed_on(answer)
     await starting.start(services, context, image, wanted)
     return accepted()
 

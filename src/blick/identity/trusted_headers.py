@@ -48,6 +48,9 @@ _OTHERS = (
 )  # fmt: skip
 _KNOWN = frozenset({name for names in _TEXTS.values() for name in names}.union(_ROLES, _OTHERS))
 
+HEADERS = frozenset(name.decode() for name in _KNOWN)
+"""The headers that say who calls, in lower case."""
+
 
 class TrustedHeaders:
     """Believes the headers of requests that come straight from `proxies`; from this machine where none are named."""

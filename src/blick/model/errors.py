@@ -143,6 +143,14 @@ class SourceBroken(SourceError):
     """Its answer ended early or is malformed; nobody may take the bytes for whole."""
 
 
+class NodeUnreachable(BlickError):
+    """Another node of this service, which has what is needed, does not answer."""
+
+
+class NodeBroken(NodeUnreachable):
+    """Another node of this service, which has what is needed, gave no answer that could be passed on."""
+
+
 class StoreError(BlickError):
     """The store `store` could not do what was asked."""
 

@@ -10,13 +10,15 @@ from blick.db import staging as db_staging
 from blick.model import image_patch
 from blick.model.context import RequestContext
 from blick.model.errors import Forbidden, NotFound
-from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC, QUEUED, UPLOADING, Image
+from blick.model.image import ACTIVE, COMMUNITY, DEACTIVATED, IMPORTING, PUBLIC, QUEUED, STAGE_HOST, UPLOADING, Image
 from blick.model.image_input import NewImage, check_property_quota, check_tag_quota
 from blick.model.image_query import ImageQuery
 from blick.model.quota import IMAGE_COUNT_TOTAL, Quota
-from blick.ops import access, image_copies, locations, quota, staging, store_access
+from blick.ops import access, forwarding, image_copies, locations, quota, staging, store_access
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
+from blick.ops.forwarding import Forwardable
 from blick.ops.services import Services
+from blick.stream.nodes import NodeAnswer
 
 _VISIBILITY_RULES: Mapping[str, str] = {PUBLIC: "publicize_image", COMMUNITY: "communitize_image"}
 
@@ -121,10 +123,13 @@ async def list_images(services: Services, context: RequestContext, query: ImageQ
     return Page(tuple(await _as_seen(services, context, seen)), found[-1].id if more else None)
 
 
-async def delete(services: Services, context: RequestContext, image_id: str) -> None:
+async def delete(
+    services: Services, context: RequestContext, image_id: str, asked: Forwardable | None = None
+) -> NodeAnswer | None:
     """Delete the record, then the bytes. The bytes' removal is recorded in the transaction that deletes the record;
     what cannot be removed now is tried again later. Where deletion is delayed, bytes are left to the scrubber. Staged
-    data goes, too; what is left of it is swept.
+    data goes, too; what is left of it is swept. If another node has that, the request, which is `asked`, is made there:
+    then this gives the node's answer.
 
     Raises NotFound, Forbidden (policy, protected), DataInUse, StoreUnavailable (it cannot tell whether they are).
     """
@@ -133,11 +138,16 @@ async def delete(services: Services, context: RequestContext, image_id: str) -> 
     access.require_owner_in_database(context, image)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+    answer = await forwarding.deletion_to_stage_host(services, image, asked) if asked is not None else None
+    if answer is not None:
+        return answer
     delayed = services.settings.api.delayed_delete
     if not delayed:  # else the scrubber waits until it may
         await image_copies.require_unused(services, context, image.locations)
     until_ms = services.now_ms() + CLAIM_MS
     entries = await services.database.write(outbox.delete_image, image.id, services.now(), until_ms, delayed=delayed)
+    if entries is None and STAGE_HOST in image.properties:
+        return None  # the node that was asked has done it, and was not heard
     if entries is None:
         raise NotFound(f"No image found with ID {image_id}")
     for entry in entries:
@@ -145,6 +155,7 @@ async def delete(services: Services, context: RequestContext, image_id: str) -> 
     # Whoever is at the data still removes it himself, once he finds the image gone.
     if image.status in (UPLOADING, IMPORTING) and await services.database.read(db_staging.is_idle, image.id):
         await staging.discard(services, image.id)
+    return None
 
 
 async def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
