@@ -11,6 +11,8 @@ from blick.model.errors import BlickError
 # name → (module, attribute). A start must not load what it does not need.
 COMMANDS = {
     "serve": ("blick.cli.serve", "serve"),
+    "worker": ("blick.cli.worker", "worker"),
+    "job": ("blick.cli.job", "job"),
     "config": ("blick.cli.config", "config"),
     "db": ("blick.cli.manage", "database_actions"),
     "stores": ("blick.cli.stores", "stores"),
