@@ -28,7 +28,7 @@ LARGEST_MIB = 8
 RETRIES = 40
 RETRY_S = (0.05, 0.4)
 GOOD_MANNERS = ("plain", "plain", "whole", "no-head", "unsized", "chunked", "slow", "slow", "breaking")
-BAD_MANNERS = ("short", "chunked-unfinished", "head-lies", "status/404", "garbage")
+BAD_MANNERS = ("short", "chunked-unfinished", "status/404", "garbage")
 REMEMBERED = 30
 """So many of its latest images a client goes on working with."""
 
