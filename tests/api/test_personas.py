@@ -190,6 +190,34 @@ async def test_create_for_another_project(service: Service) -> None:
         assert response.status_code == status, (persona, response.text)
 
 
+TASKS = row("  200   403   403      403   403     403      403      403     403      403")
+OPENED_TASKS = row("200 200  200      200   200     200      200      403     403      403")
+
+
+@pytest.mark.parametrize(("rule", "answers"), [(None, TASKS), ("role:reader", OPENED_TASKS)])
+async def test_tasks(service: Service, settings: Settings, rule: str | None, answers: Mapping[str, int]) -> None:
+    if rule is not None:
+        settings.policy.policy_file.write_text(f'tasks_api_access: "{rule}"\n')
+    body = {"type": "api_image_import", "input": {}}
+    made = (await call(service, "admin", "POST", "/v2/tasks", json=body)).json()
+    for persona, status in answers.items():
+        before = (await call(service, "admin", "GET", "/v2/tasks?limit=100")).json()
+        allowed = status == 200
+        started = await call(service, persona, "POST", "/v2/tasks", json=body)
+        assert started.status_code == (201 if allowed else status), persona
+        listed = await call(service, persona, "GET", "/v2/tasks")
+        assert listed.status_code == status, persona
+        own = personas.project_of(persona)
+        if allowed and persona != "admin":
+            assert {task["owner"] for task in listed.json()["tasks"]} == {own}, persona
+        shown = await call(service, persona, "GET", f"/v2/tasks/{made['id']}")
+        assert shown.status_code == (200 if persona == "admin" else 404 if allowed else status), persona
+        deleted = await call(service, persona, "DELETE", f"/v2/tasks/{made['id']}")
+        assert deleted.status_code == (405 if allowed else status), persona
+        if not allowed:
+            assert (await call(service, "admin", "GET", "/v2/tasks?limit=100")).json() == before, persona
+
+
 async def test_list(service: Service) -> None:
     made = {await make(service, visibility): visibility for visibility in VISIBILITIES}
 

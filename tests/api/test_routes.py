@@ -100,6 +100,7 @@ async def test_what_is_not_there(service: Service) -> None:
         ("PATCH", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": PIECE, "content": b"x"},
         ("DELETE", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": TUS},
         ("PUT", "/v2/images/{image_id}/stage"): {"headers": OCTETS, "content": b"x"},
+        ("POST", "/v2/images/{image_id}/import"): {"json": IMPORT},
         ("POST", "/v2/images/{image_id}/members"): {"json": {"member": "p2"}},
         ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"json": {"status": "accepted"}},
         ("POST", "/v2/images/{image_id}/locations"): {"json": {"url": "https://images.test/x"}},
@@ -113,6 +114,7 @@ async def test_what_is_not_there(service: Service) -> None:
 TUS = {"tus-resumable": "1.0.0"}
 NEW_UPLOAD = {**TUS, "upload-length": "100"}
 PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
+IMPORT = {"method": {"name": "glance-direct"}}
 # A task that is over at once.
 FAILING_TASK = {"type": "api_image_import", "input": {}}
 
@@ -144,6 +146,8 @@ def request_for(method: str, path: str, rule: str) -> Request:
             return Request({"content": b"data", "headers": OCTETS}, status=204)
         case ("GET", "file"):
             return Request()
+        case ("POST", "import"):
+            return Request({"json": IMPORT}, status=202)
         case ("POST", "tasks"):
             return Request({"json": FAILING_TASK}, status=201)
         case ("DELETE", "{task_id}"):
@@ -170,8 +174,13 @@ async def prepared(service: Service, method: str, path: str) -> str:
         image = await service.create()
         made = await service.call("owner", "POST", f"/v2/images/{image['id']}/upload", headers=NEW_UPLOAD)
         return path.format(image_id=image["id"], upload_id=made.headers["location"].rpartition("/")[2])
-    fresh = (method, path.rpartition("/")[2]) in (("PUT", "file"), ("PUT", "stage"))
+    noun = path.rpartition("/")[2]
+    fresh = (method, noun) in (("PUT", "file"), ("PUT", "stage"), ("POST", "import"))
     image = await (service.create(tags=["t"]) if fresh else service.create_active(b"data", tags=["t"]))
+    if noun == "import":
+        place = f"/v2/images/{image['id']}/stage"
+        staged = await service.call("owner", "PUT", place, content=b"data", headers=OCTETS)
+        assert staged.status_code == 204
     members = f"/v2/images/{image['id']}/members"
     assert (await service.call("owner", "POST", members, json={"member": "p2"})).status_code == 200
     return path.format(image_id=image["id"], tag="t", member_id="p2")
@@ -196,8 +205,9 @@ async def a_job(service: Service, *, is_over: bool) -> str:
 
 
 # Asked only where there are several stores, or locations are shown: see test_image_data, test_info_stores, test_stores
-# and test_locations_patch; or where there is an http store: see test_locations.
+# and test_locations_patch; or where there is an http store: see test_locations. Or of copies: see test_imports.
 ASKED_ELSEWHERE = (
+    "copy_image",
     "download_from_store",
     "stores_info_detail",
     "get_image_location",
