@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blick.model.errors import Invalid, LimitExceeded
-from blick.stream.decompress import Bounds, decompress, recognise
+from blick.stream.decompress import Bounds, decompress
+from blick.stream.packed import recognise
 from tests.support.images import MIB, fill
 
 if sys.version_info >= (3, 14):
@@ -252,7 +253,8 @@ async def test_a_file_that_may_not_grow_so_far_is_no_room(tmp_path: Path) -> Non
     script = """
 import asyncio, pathlib, resource, sys
 from blick.model.errors import LimitExceeded
-from blick.stream.decompress import Bounds, decompress, recognise
+from blick.stream.decompress import Bounds, decompress
+from blick.stream.packed import recognise
 source = pathlib.Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 try:

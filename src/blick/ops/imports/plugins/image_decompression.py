@@ -8,8 +8,9 @@ from typing import Final
 
 from blick.ops.imports.plugins.plugin import PluginInput, PluginResult, Tell
 from blick.ops.services import Services
-from blick.stream.decompress import Bounds, decompress, recognise
+from blick.stream.decompress import Bounds, decompress
 from blick.stream.hop import hop
+from blick.stream.packed import recognise
 
 name: Final = "image_decompression"
 changes_data: Final = True
