@@ -15,6 +15,7 @@ from blick.model.errors import NodeBroken, NodeUnreachable
 from blick.stream.hop import interruptible_hop
 
 if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
     from urllib3.connection import HTTPConnection
 
 ANSWER_WITHIN_S = 60.0
@@ -166,7 +167,10 @@ class _Exchange:
         connection.request(
             asked.method, prefix + asked.path, body=asked.body or None, headers=asked.headers, preload_content=False
         )
-        response = connection.getresponse()
+        with connection.getresponse() as response:
+            return self._read(response)
+
+    def _read(self, response: "BaseHTTPResponse") -> NodeAnswer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if response.status not in _BODILESS and not headers.keys() & {"content-length", "transfer-encoding"}:
             # The library takes a head that broke off for one that is whole.
