@@ -125,22 +125,26 @@ class ImportWorld:
         workers: int = 2,
         job_workers: int = 1,
         shared: Path | None = None,
+        shares_staging: bool = True,
         groups: Mapping[str, Mapping[str, object]] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         """`shared` is the folder of stores and staged data, the host's own if None. The database is at our revision.
 
-        `groups` are further options.
+        Without `shares_staging` staged data is in the host's own folder in any case, and the host has a name for the
+        others. `groups` are further options, `prefix` as that of BlickServer.
         """
         self.folder = folder
         self.web = web
         self.shared = shared or folder
         self.database_url = database_url
         self.port = free_port()
-        self.staging = (shared or folder) / "staging"
+        self.staging = (self.shared if shares_staging else folder) / "staging"
         folder.mkdir(parents=True, exist_ok=True)
         self._config_file = folder / "glance-api.conf"
-        self._config_file.write_text(ini_text(self._options(workers, web.port), groups or {}))
-        self.server = BlickServer(folder, config_file=self._config_file, port=self.port)
+        alone = {} if shares_staging else {"DEFAULT": {"worker_self_reference_url": f"http://{HOST}:{self.port}"}}
+        self._config_file.write_text(ini_text(self._options(workers, web.port), alone, groups or {}))
+        self.server = BlickServer(folder, config_file=self._config_file, port=self.port, prefix=prefix)
         self.job_workers = [
             JobWorker(folder / f"worker-{number}", self._config_file, self.server.environment)
             for number in range(job_workers)
@@ -158,7 +162,7 @@ class ImportWorld:
             "database": {"connection": self.database_url},
             "glance_store": {"default_backend": STORES[0]},
             "os_glance_staging_store": {"filesystem_store_datadir": self.staging},
-            "os_glance_tasks_store": {"filesystem_store_datadir": self.shared / "tasks"},
+            "os_glance_tasks_store": {"filesystem_store_datadir": self.staging.with_name("tasks")},
             "paste_deploy": {"flavor": "trusted-headers"},
             "import_filtering_opts": {"allowed_hosts": f"[{HOST}]", "allowed_ports": f"[{web_port}]"},
             "blick": {"trusted_proxies": HOST, "fetch_retries": 2},
