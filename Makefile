@@ -30,8 +30,8 @@ test: $(READY) ## Run all tests (make deps first, to have every real part)
 	$(PYTEST) -m "not alone"
 	$(BIN)/python -m pytest $(if $(REQUIRE),--require $(REQUIRE)) -m alone
 
-# Generated and extreme requests: they find what nobody thought of, and take as long as all the others.
-SLOW := $(addprefix --ignore=tests/api/,test_fuzz.py test_fuzz_identity.py test_extremes.py)
+# Generated and extreme requests, and conversions: they find what nobody thought of, and take as long as all the others.
+SLOW := $(addprefix --ignore=tests/api/,test_fuzz.py test_fuzz_identity.py test_extremes.py test_import_plugins.py)
 
 # The stores that need no server; the others' tests are make test's.
 QUICK_STORES := $(addprefix tests/stores/,test_conformance.py test_file.py test_http.py)

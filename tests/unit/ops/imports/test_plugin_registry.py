@@ -21,7 +21,7 @@ from blick.ops.imports.plugins import no_op
 from blick.ops.imports.plugins.plugin import Plugin
 from blick.ops.imports.plugins.registry import plugins_of
 
-STAMP = '''
+STAMP = """
 class Stamp:
     name = "{name}"
     changes_data = False
@@ -31,11 +31,12 @@ class Stamp:
 
 stamp = Stamp()
 unfinished = object()
-'''
+"""
 
 
 def chosen(*names: str) -> Settings:
-    return Settings(imports=ImportSettings(plugins=names))
+    stores = StoresSettings(default_store="main", stores=(StoreSettings("main", "memory"),))
+    return Settings(stores, DatabaseSettings("sqlite://"), imports=ImportSettings(plugins=names))
 
 
 def package(folder: Path, module: str, entry_points: str, source: str) -> Path:
@@ -49,7 +50,7 @@ def package(folder: Path, module: str, entry_points: str, source: str) -> Path:
 
 
 def test_none_are_chosen_by_default() -> None:
-    assert plugins_of(Settings()) == ()
+    assert plugins_of(chosen()) == ()
 
 
 def test_our_own_are_found_in_the_operators_order_each_once() -> None:
