@@ -110,7 +110,7 @@ async def parts_of(services: Services, upload: ResumableUpload) -> list[Part]:
     if services.staging.is_shared:
         return await services.database.read(resumable_uploads.parts_of, upload.id)
     name = upload.file_name
-    return [Part(0, name, services.staging.folder_location(name), upload.length_bytes)] if upload.length_bytes else []
+    return [Part(0, name, services.staging.folder_location(name), upload.length_bytes)]
 
 
 async def remove(services: Services, upload: ResumableUpload) -> None:
