@@ -36,20 +36,20 @@ class TaskQuery:
 
 
 def parse(parameters: Parameters, limits: PageLimits) -> TaskQuery:
-    """Read the decoded query parameters; of a repeated one the last counts. Raises `Invalid` with the reason."""
+    """Read the decoded query parameters; of a repeated one the first counts. Raises `Invalid` with the reason."""
     refuse_nul(parameters)
-    last = dict(parameters)
-    marker = last.get("marker")
+    given = dict(reversed(parameters))
+    marker = given.get("marker")
     if marker is not None and not _UUID.fullmatch(marker):
         raise Invalid("Invalid marker format")
     # Only tasks that users start can be asked for by their type, as ever.
-    _require_one_of("type", last.get("type"), (LEGACY_IMPORT,))
-    _require_one_of("status", last.get("status"), STATUS)
-    filters = {name: _value(name, last[name]) for name in (*TEXTS, *TIMES) if name in last}
+    _require_one_of("type", given.get("type"), (LEGACY_IMPORT,))
+    _require_one_of("status", given.get("status"), STATUS)
+    filters = {name: _value(name, given[name]) for name in (*TEXTS, *TIMES) if name in given}
     return TaskQuery(
-        limit=page_size(last.get("limit"), limits),
+        limit=page_size(given.get("limit"), limits),
         marker=marker,
-        sort=_sort(last),
+        sort=_sort(given),
         filters={name: value for name, value in filters.items() if value is not None},
         matches_nothing=None in filters.values(),
     )
@@ -71,9 +71,9 @@ def _value(name: str, text: str) -> str | datetime | None:
         return None
 
 
-def _sort(last: Mapping[str, str]) -> SortKey:
-    key = last.get("sort_key", "created_at").strip()
-    direction = last.get("sort_dir", "desc").strip()
+def _sort(given: Mapping[str, str]) -> SortKey:
+    key = given.get("sort_key", "created_at").strip()
+    direction = given.get("sort_dir", "desc").strip()
     if key not in (*TEXTS, *TIMES):
         raise Invalid(f"Sort key supplied was not valid. It must be one of {', '.join(sorted((*TEXTS, *TIMES)))}.")
     if direction not in ("asc", "desc"):

@@ -39,8 +39,8 @@ def test_everything_asked() -> None:
     assert asked == TaskQuery(2, ID, SortKey("status", descending=False), filters)
 
 
-def test_of_a_repeated_parameter_the_last_counts() -> None:
-    assert read(("sort_key", "nothing"), ("limit", "x"), ("sort_key", "id"), ("limit", "3")) == TaskQuery(
+def test_of_a_repeated_parameter_the_first_counts() -> None:
+    assert read(("sort_key", "id"), ("limit", "3"), ("sort_key", "nothing"), ("limit", "x")) == TaskQuery(
         3, sort=SortKey("id", descending=True)
     )
 
