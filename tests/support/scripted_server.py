@@ -3,8 +3,9 @@
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from tests.support.server import HOST
 
@@ -15,13 +16,20 @@ PATIENCE_S = 0.05
 class ScriptedServer:
     """`says` follows each request; `holds` keeps the connection open behind it until the server is stopped.
 
-    `drips` sends it byte by byte. `requests` are those that came, head and body.
+    `drips` sends it byte by byte; `first` is called before. `requests` are those that came, head and body.
     """
 
     def __init__(
-        self, says: bytes = b"", *, holds: bool = False, drips: bool = False, tls: ssl.SSLContext | None = None
+        self,
+        says: bytes = b"",
+        *,
+        first: Callable[[], object] = lambda: None,
+        holds: bool = False,
+        drips: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.says = says
+        self.first = first
         self.holds = holds
         self.drips = drips
         self.requests: list[bytes] = []
@@ -57,6 +65,7 @@ class ScriptedServer:
     def _answer(self, connection: socket.socket) -> None:
         request = _read_request(connection)
         self.requests.append(request)
+        self.first()
         if self.drips:
             for number in range(len(self.says)):
                 connection.sendall(self.says[number : number + 1])
@@ -106,15 +115,9 @@ def _read_request(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def scripted_server(
-    says: bytes = b"",
-    *,
-    holds: bool = False,
-    drips: bool = False,
-    tls: ssl.SSLContext | None = None,
-) -> Iterator[ScriptedServer]:
-    """A running one."""
-    server = ScriptedServer(says, holds=holds, drips=drips, tls=tls)
+def scripted_server(says: bytes = b"", **options: Any) -> Iterator[ScriptedServer]:
+    """A running one; `options` are ScriptedServer's."""
+    server = ScriptedServer(says, **options)
     server.start()
     try:
         yield server
