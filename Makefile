@@ -31,7 +31,8 @@ test: $(READY) ## Run all tests (make deps first, to have every real part)
 	$(BIN)/python -m pytest $(if $(REQUIRE),--require $(REQUIRE)) -m alone
 
 # Generated and extreme requests, and conversions: they find what nobody thought of, and take as long as all the others.
-SLOW := $(addprefix --ignore=tests/api/,test_fuzz.py test_fuzz_identity.py test_extremes.py test_import_plugins.py)
+SLOW := $(addprefix --ignore=tests/api/,test_fuzz.py test_fuzz_identity.py test_extremes.py test_import_plugins.py \
+	test_import_plugins_fuzz.py)
 
 # The stores that need no server; the others' tests are make test's.
 QUICK_STORES := $(addprefix tests/stores/,test_conformance.py test_file.py test_http.py)

@@ -36,7 +36,7 @@ unfinished = object()
 
 def chosen(*names: str) -> Settings:
     stores = StoresSettings(default_store="main", stores=(StoreSettings("main", "memory"),))
-    return Settings(stores, DatabaseSettings("sqlite://"), imports=ImportSettings(plugins=names))
+    return Settings(stores, imports=ImportSettings(plugins=names))
 
 
 def package(folder: Path, module: str, entry_points: str, source: str) -> Path:
