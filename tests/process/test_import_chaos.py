@@ -68,19 +68,13 @@ def test_nothing_is_lost_stuck_or_done_twice(world: ImportWorld, seed: int) -> N
             thread.join()
     assert [client.crash for client in clients if client.crash is not None] == []
     eventually(lambda: not world.unfinished(), within_s=REST_S, what=lambda: _restless(world, stories))
-    eventually(lambda: not _staged_in_vain(world), within_s=REST_S, what=lambda: f"staged: {_staged_in_vain(world)}")
+    eventually(lambda: not world.staged_in_vain(), within_s=REST_S, what=lambda: f"staged: {world.staged_in_vain()}")
     print(f"{dict(killer.counts)}, {len(stories)} images, tasks: {_tasks(world)}")
     wrong = judge(world, stories)
     assert not wrong, "\n".join([f"seed {seed}: {len(wrong)} faults", *wrong[:20], world.log_texts()[-20_000:]])
     assert "Traceback" not in world.log_texts()
     world.kill_all()
     world.remove_data()
-
-
-def _staged_in_vain(world: ImportWorld) -> set[str]:
-    """What lies in the folder of staged data, and no image waits for."""
-    waiting = world.rows("SELECT id FROM images WHERE status = 'uploading' AND NOT deleted")
-    return world.staged() - {row[0] for row in waiting}
 
 
 def _tasks(world: ImportWorld) -> dict[str, int]:

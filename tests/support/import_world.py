@@ -219,6 +219,9 @@ class ImportWorld:
                 "AND image_properties.name = 'os_glance_import_task'"
             ),
             "tasks": self.count("SELECT count(*) FROM tasks WHERE status IN ('pending', 'processing')"),
+            "uploads at work": self.count(
+                "SELECT count(*) FROM blick_resumable_uploads WHERE token <> '' OR state IN ('finishing', 'removed')"
+            ),
         }
         return {what: count for what, count in found.items() if count}
 
@@ -234,6 +237,16 @@ class ImportWorld:
     def staged(self) -> set[str]:
         """The names in the folder of staged data, hidden ones too."""
         return {entry.name for entry in self.staging.iterdir()} if self.staging.exists() else set()
+
+    def staged_in_vain(self) -> set[str]:
+        """Those of them that no image waits for, and no upload that may be gone on with."""
+        waiting = self.rows("SELECT id FROM images WHERE status = 'uploading' AND NOT deleted")
+        resting = self.rows(
+            "SELECT image_id, uploads.id FROM blick_resumable_uploads uploads JOIN images ON images.id = image_id "
+            "WHERE state = 'open' AND images.status = 'queued' AND NOT images.deleted"
+        )
+        needed = {row[0] for row in waiting} | {f"{image_id}.{upload_id}.part" for image_id, upload_id in resting}
+        return self.staged() - needed
 
     def journal(self) -> list[Change]:
         """Everything that triggers noted, in order."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.process.chaos.pieces import HangUp, PieceByPiece
 from tests.process.chaos.story import Attempt, Stories, Story
 from tests.support.import_world import MIB, STORES, caller
 from tests.support.web_server import WebServer
@@ -57,6 +58,7 @@ class Client:
             (3, self.upload),
             (5, self.stage_and_import),
             (5, self.import_from_web),
+            (4, self.upload_in_pieces),
             (3, self.copy),
             (2, self.delete),
             (1, self.hang_up),
@@ -85,6 +87,18 @@ class Client:
             return self.ask(story, "PUT", "/file", content=self.body(story), headers=headers)
 
         self.insist(attempt, put, 204)
+
+    def upload_in_pieces(self) -> None:
+        """A resumable upload."""
+        story = self.create()
+        if story is None:
+            return
+        attempt = self.attempt(story, Attempt("resumable", (self.chance.choice(STORES),)))
+
+        def ask(method: str, path: str, **options: Any) -> Answer:
+            return self.ask(story, method, path, **options)
+
+        PieceByPiece(story, attempt, ask, self.rest, self.chance, self.stop).run()
 
     def stage_and_import(self) -> None:
         """PUT stage, POST import; and sometimes a deletion before it is over."""
@@ -164,11 +178,11 @@ class Client:
 
         def some() -> Iterator[bytes]:
             yield story.data()[:cut]
-            raise _HangUp
+            raise HangUp
 
         try:
             self._http.put(f"/v2/images/{story.id}{path}", content=some(), headers=headers)
-        except (httpx.TransportError, _HangUp):
+        except httpx.TransportError:
             story.say(f"PUT {path} broken off by the client after {cut} bytes")
 
     def cancel(self) -> None:
@@ -283,6 +297,8 @@ class Client:
     def ask(self, story: Story, method: str, path: str, **options: Any) -> Answer:
         """One request about an image; None if no answer came."""
         about = f"{method} {path} {options.get('json', '')}".strip()
+        if "Upload-Offset" in options.get("headers", {}):
+            about += f" at {options['headers']['Upload-Offset']}"
         try:
             answer = self._http.request(method, f"/v2/images/{story.id}{path}", **options)
         except httpx.TransportError as failure:
@@ -296,7 +312,3 @@ class Client:
 
     def rest(self) -> None:
         time.sleep(self.chance.uniform(*RETRY_S))
-
-
-class _HangUp(Exception):
-    """The client has changed its mind."""

@@ -13,7 +13,9 @@ from tests.process.chaos.story import Attempt, Stories, Story
 from tests.support.import_world import STORES, Change, ImportWorld, caller
 
 TIMEOUT_S = 300.0
-FIRST = ("upload", "glance-direct", "web-download")
+FIRST = ("upload", "resumable", "glance-direct", "web-download")
+UNTOLD = ("upload", "resumable")
+"""Those that no task tells of."""
 """The kinds of attempts that give an image its data."""
 TERMINAL = ("success", "failure")
 LOCK = "os_glance_import_task"
@@ -130,7 +132,7 @@ def _of_queued(
     _http: httpx.Client, _world: ImportWorld, story: Story, image: Mapping[str, Any], found: Findings
 ) -> Iterator[str]:
     if any(each.kind in FIRST and each.good and each.accepted for each in story.attempts) and (
-        _has_to_work(story) or any(each.kind == "upload" and each.accepted for each in story.attempts)
+        _has_to_work(story) or any(each.kind in UNTOLD and each.accepted for each in story.attempts)
     ):
         yield "it is queued, though it got its data"
     left = {name: image[name] for name in ("size", "checksum", "os_hash_algo", "os_hash_value") if image[name]}
@@ -156,7 +158,7 @@ def _of_uploading(
 
 
 def _of_tasks(story: Story, tasks: Sequence[TaskRow]) -> Iterator[str]:
-    asked = [each for each in story.attempts if each.kind != "upload"]
+    asked = [each for each in story.attempts if each.kind not in UNTOLD]
     least, most = sum(each.accepted is True for each in asked), sum(each.accepted is not False for each in asked)
     # A client that asked again after silence may have had both of its requests accepted, one after the other.
     if not least <= len(tasks) or (not most and tasks):
