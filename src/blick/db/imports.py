@@ -22,9 +22,19 @@ from blick.db.import_lock import FAILED, IMPORTING_TO
 from blick.db.jobs import Job, NewJob
 from blick.db.moment import Moment
 from blick.db.outbox import LocationDelete
-from blick.model.blob import Location
+from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Gone, NotFound
-from blick.model.image import ACTIVE, IMPORTING, QUEUED, SAVING, STAGE_HOST, UPLOADING, Image, ImageLocation
+from blick.model.image import (
+    ACTIVE,
+    DEACTIVATED,
+    IMPORTING,
+    QUEUED,
+    SAVING,
+    STAGE_HOST,
+    UPLOADING,
+    Image,
+    ImageLocation,
+)
 from blick.model.import_job import COPY_IMAGE, RESUMABLE_UPLOAD, ImportWork
 from blick.model.quota import Measure, Quota, Usage
 from blick.model.task import FAILURE, PENDING, PROCESSING, SUCCESS, UNFINISHED, Task
@@ -116,6 +126,13 @@ class Data:
     virtual_size: int | None
     disk_format: str | None
     container_format: str | None
+
+    @property
+    def digests(self) -> Digests | None:
+        """The hashes, where all are known."""
+        if self.checksum is None or self.os_hash_algo is None or self.os_hash_value is None:
+            return None
+        return Digests(self.size_bytes, self.checksum, self.os_hash_algo, self.os_hash_value)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -224,7 +241,9 @@ def fail(
     except Gone:
         pass
     else:
-        unwanted += _drop_places(connection, work, undoing.places, moment)
+        # An image that has become active by this import stays so: somebody may be reading it.
+        is_settled = work.method != COPY_IMAGE and image.status in (ACTIVE, DEACTIVATED)
+        unwanted += _drop_places(connection, work, () if is_settled else undoing.places, moment)
         if work.new_image is not None:
             unwanted += _remove(connection, work, moment)
         else:

@@ -37,8 +37,9 @@ class ImportWork:
 
     `arguments` are the method's own: `uri` and what is expected of web-download; `glance_region`, `glance_image_id`,
     `glance_service_interface` and the resolved `endpoint` of glance-download. `stores` are the ids to write to, in
-    order, each once; only where they `are_named` are they told to people. `has_secret`: the job needs to act in its caller's name and has what that takes. `new_image`: the
-    import makes its image itself, and removes it again if it fails; this is the input of the task that asks for it.
+    order, each once; only where they `are_named` are they told to people. `has_secret`: the job needs to act in its
+    caller's name and has what that takes. `new_image`: the import makes its image itself, and removes it again if it
+    fails; this is the input of the task that asks for it.
     """
 
     id: str
@@ -81,12 +82,14 @@ class ImportState:
     """What the steps of an import have found out so far; survives whoever does them.
 
     `done` maps the stores that have the bytes to where they lie there, `failed` are those that did not take them.
+    `judged` is what the bytes in the first of them are: those in the others have to be the same.
     `error` names the class of the error that ended it (blick.model.errors), for whoever waits for the end.
     """
 
     source: SourceData | None = None
     done: Mapping[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    judged: Digests | None = None
     error: str | None = None
 
     @classmethod
@@ -96,6 +99,7 @@ class ImportState:
             source=_source_from(state["source"]) if state.get("source") else None,
             done=state.get("done") or {},
             failed=tuple(state.get("failed") or ()),
+            judged=Digests(**state["judged"]) if state.get("judged") else None,
             error=state.get("error"),
         )
 
@@ -105,6 +109,7 @@ class ImportState:
             "source": _source_json(self.source) if self.source is not None else None,
             "done": dict(self.done),
             "failed": list(self.failed),
+            "judged": _digests_json(self.judged),
             "error": self.error,
         }
 
@@ -115,11 +120,14 @@ def _source_from(values: Mapping[str, Any]) -> SourceData:
 
 
 def _source_json(source: SourceData) -> dict[str, Any]:
-    digests = source.digests
     return {
         "store": source.location.store,
         "uri": source.location.uri,
         "metadata": dict(source.location.metadata),
         "size": source.size_bytes,
-        "digests": None if digests is None else {name: getattr(digests, name) for name in digests.__slots__},
+        "digests": _digests_json(source.digests),
     }
+
+
+def _digests_json(digests: Digests | None) -> dict[str, Any] | None:
+    return None if digests is None else {name: getattr(digests, name) for name in digests.__slots__}

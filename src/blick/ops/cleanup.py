@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from blick.db import outbox, uploads
+from blick.db import images, outbox, uploads
 from blick.db.outbox import LocationDelete
 from blick.db.uploads import Lease
 from blick.model.context import RequestContext
@@ -244,10 +244,7 @@ async def remove_bytes(services: Services, entry: LocationDelete, context: Reque
 
 async def _delete(services: Services, place: ImageLocation, context: RequestContext | None) -> None:
     if scheme_of(place.uri) == outbox.LEFTOVERS:
-        store = services.stores.by_id(place.metadata["store"])
-        if context is not None and isinstance(store, ActsForCaller):
-            store = store.acting_for(context)
-        await store.discard(place.uri.partition(":")[2])
+        await _discard_leftovers(services, place, context)
         return
     try:
         copy = image_copies.copy_at(services, context, place)
@@ -258,6 +255,18 @@ async def _delete(services: Services, place: ImageLocation, context: RequestCont
         raise StoreUnavailable(error.store, "no configured store keeps this location") from error
     with contextlib.suppress(DataNotFound, StoreReadOnly):  # what was wanted; or bytes of somebody else
         await copy.store.delete(copy.location)
+
+
+async def _discard_leftovers(services: Services, place: ImageLocation, context: RequestContext | None) -> None:
+    """Have the store discard what it has of the image, unless that is data which some record names."""
+    image_id = place.uri.partition(":")[2]
+    store = services.stores.by_id(place.metadata["store"])
+    image = await services.database.read(images.get, image_id, None)
+    if image is not None and image_copies.is_in(store, image):
+        return
+    if context is not None and isinstance(store, ActsForCaller):
+        store = store.acting_for(context)
+    await store.discard(image_id)
 
 
 async def _put_off(services: Services, entry: LocationDelete, reason: str) -> None:

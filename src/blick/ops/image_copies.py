@@ -17,7 +17,7 @@ from blick.model.image import DEACTIVATED, UNFINISHED, Image, ImageLocation
 from blick.model.location import WEB_SCHEMES, scheme_of
 from blick.ops import access
 from blick.ops.services import Services
-from blick.stores.base import ActsForCaller, CanSignUrls, HasLocalFile, Store, TellsUse
+from blick.stores.base import ActsForCaller, CanSignUrls, HasLocalFile, OwnsUri, Store, TellsUse
 
 _log = logging.getLogger(__name__)
 
@@ -175,6 +175,14 @@ def copy_at(services: Services, context: RequestContext | None, place: ImageLoca
     if context is not None and isinstance(store, ActsForCaller):
         store = store.acting_for(context)
     return Copy(store, Location(store.name, place.uri, place.metadata))
+
+
+def is_in(store: Store, image: Image) -> bool:
+    """Is one of the image's locations in this store, under whichever of the store's names?"""
+    return any(
+        place.metadata.get("store") == store.name or (isinstance(store, OwnsUri) and store.owns(place.uri))
+        for place in image.locations
+    )
 
 
 async def require_unused(services: Services, context: RequestContext, places: Iterable[ImageLocation]) -> None:

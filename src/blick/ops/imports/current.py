@@ -65,6 +65,12 @@ class CurrentImport:
         """Has somebody been at it before, who may have left something?"""
         return self.job.attempts > 1
 
+    @property
+    def is_settled(self) -> bool:
+        """Has every store the bytes, or failed, and at least one has them? Then all that is left is to say so."""
+        state = self.state
+        return bool(state.done) and {*state.done, *state.failed} >= set(self.work.stores)
+
     async def image(self) -> Image:
         """The image as it is now. Raises Gone if it is not there any more."""
         image = await self.services.database.read(images.get, self.work.image_id, None)

@@ -79,6 +79,8 @@ async def judge(current: CurrentImport, image: Image) -> Data:
         digests = await _hash(current, source, _algorithm(current, image), inspection)
     else:
         await _inspect(current.services, source, inspection)
+    if current.state.judged not in (None, digests):
+        raise SourceBroken("The data is not what it was when the first store got it.")
     virtual_size = await hop(None, inspection.finish, source.size_bytes)
     return _data(image, digests, virtual_size if virtual_size is not None else image.virtual_size)
 

@@ -17,6 +17,7 @@ from blick.db.imports import Data
 from blick.model.blob import Location
 from blick.model.errors import (
     BlickError,
+    DataExists,
     DataNotFound,
     Invalid,
     LimitExceeded,
@@ -27,13 +28,13 @@ from blick.model.errors import (
 )
 from blick.model.image import Image
 from blick.model.import_job import COPY_IMAGE, SourceData
-from blick.ops import quota, store_access
+from blick.ops import image_copies, quota, store_access
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.imports import data as import_data
 from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.start import moment
 from blick.ops.imports.told import ToldBody
-from blick.stores.base import ActsForCaller, CanAdopt, CanCopy, OwnsUri, Store
+from blick.stores.base import ActsForCaller, CanAdopt, CanCopy, Store
 from blick.stream.body import PiecesBody
 from blick.stream.hop import to_the_end
 from blick.stream.pump import move
@@ -64,10 +65,8 @@ class Placing:
         self._step = step
         self._recording = asyncio.Lock()  # the state is one, and every record of it holds all
         self._adopted_by: str | None = None
-        self.unrecorded: list[Location] = []
-        """Bytes that are in a store and on no record yet: whoever undoes the import has to remove them."""
         self.in_doubt: set[str] = set()
-        """Stores that were cut off, so that something may be left in them."""
+        """Stores that may have something of the image that no record names: whoever undoes the import removes it."""
 
     async def place(self) -> None:
         """Do it, and leave out the stores that have the bytes already.
@@ -128,18 +127,15 @@ class Placing:
             await self._record_failure(image, store_id)
 
     async def _stored(self, image: Image, store_id: str, judging: "asyncio.Task[Data]") -> Location:
-        services = self._current.services
-        store = services.stores.by_id(store_id)
-        if isinstance(store, ActsForCaller):
-            store = store.acting_for(self._current.context)
+        store = self._store(store_id)
         for attempt in range(1, _TRIES + 1):
             try:
                 await self._make_ready(image, store_id, store)
                 return await self._write(image, store_id, store, judging)
+            except DataExists:
+                self.in_doubt.discard(store_id)  # it is nobody's we know of, and not ours to remove
+                raise
             except StoreUnavailable as error:
-                # What a broken-off try has committed goes when the next one makes ready, or with what is in doubt.
-                self.in_doubt.add(store_id)
-                self.unrecorded = [place for place in self.unrecorded if place.store != store_id]
                 if attempt == _TRIES:
                     raise
                 _log.info("store %s is tried again for image %s: %s", store_id, image.id, error)
@@ -151,8 +147,10 @@ class Placing:
         for entry in await self._current.services.database.read(outbox.of_image, image.id):
             if entry.location.metadata.get("store", store_id) == store_id:
                 await self._settle(entry, store_id)
-        if store_id in self.in_doubt and not self._holds(image, store_id, store):
+        if store_id in self.in_doubt and not image_copies.is_in(store, image):
             await store.discard(image.id)
+        # Whoever is cut off from here on may have left something, even when it was committed already.
+        self.in_doubt.add(store_id)
 
     async def _settle(self, entry: outbox.LocationDelete, store_id: str) -> None:
         """Remove what waits for its removal; else that would come later, and meet what we write."""
@@ -170,13 +168,6 @@ class Placing:
                 return
         raise StoreUnavailable(store_id, "earlier data of the image is still being removed")
 
-    def _holds(self, image: Image, store_id: str, store: Store) -> bool:
-        """Is one of the image's locations in this store, under whichever of its names?"""
-        return any(
-            place.metadata.get("store") == store_id or (isinstance(store, OwnsUri) and store.owns(place.uri))
-            for place in image.locations
-        )
-
     async def _write(self, image: Image, store_id: str, store: Store, judging: "asyncio.Task[Data]") -> Location:
         source = self._current.state.source
         assert source is not None
@@ -193,7 +184,6 @@ class Placing:
             raise
         if location is None:
             location = await self._written(image, store, source, judging)
-        self.unrecorded.append(location)
         await self._require_whole(store, location, source)
         await asyncio.shield(judging)
         return location
@@ -251,7 +241,8 @@ class Placing:
         named = {"store": store_id} if services.settings.stores.multi_store else {}
         recorded = Location(location.store, location.uri, {**location.metadata, **named})
         async with self._recording:
-            state = replace(current.state, done={**current.state.done, store_id: location.uri})
+            done = {**current.state.done, store_id: location.uri}
+            state = replace(current.state, done=done, judged=judged.digests)
             everywhere = len(state.done) == len(current.work.stores)
             await services.database.write(
                 partial(imports.store_done, activates=everywhere or not current.work.all_stores_must_succeed),
@@ -266,13 +257,13 @@ class Placing:
                 quota.storage(services, image.owner),
             )
             current.state = state
-            self.unrecorded.remove(location)
             self.in_doubt.discard(store_id)
         _log.info("image %s is in store %s: %d bytes", image.id, store_id, judged.size_bytes)
 
     async def _record_failure(self, image: Image, store_id: str) -> None:
         current = self._current
-        await to_the_end(self._take_back(store_id))
+        if store_id in self.in_doubt:
+            await to_the_end(self._take_back(image, store_id))
         leftovers = [outbox.leftovers(image.id, store_id)] if store_id in self.in_doubt else []
         async with self._recording:
             state = replace(current.state, failed=(*current.state.failed, store_id))
@@ -289,14 +280,16 @@ class Placing:
             current.state = state
             self.in_doubt.discard(store_id)
 
-    async def _take_back(self, store_id: str) -> None:
-        """Remove what is in the store and was not recorded; what cannot be removed now is in doubt."""
-        for location in [place for place in self.unrecorded if place.store == store_id]:
-            self.unrecorded.remove(location)
-            try:
-                await self._current.services.stores.by_id(store_id).delete(location)
-            except DataNotFound:
-                continue
-            except StoreError as error:
-                _log.warning("store %s cannot be cleaned up yet: %s", store_id, error)
-                self.in_doubt.add(store_id)
+    async def _take_back(self, image: Image, store_id: str) -> None:
+        """Remove what may be in the store; what cannot be removed now stays in doubt."""
+        try:
+            store = self._store(store_id)
+            if not image_copies.is_in(store, image):
+                await store.discard(image.id)
+            self.in_doubt.discard(store_id)
+        except (StoreError, Invalid) as error:
+            _log.warning("store %s cannot be cleaned up yet: %s", store_id, error)
+
+    def _store(self, store_id: str) -> Store:
+        store = self._current.services.stores.by_id(store_id)
+        return store.acting_for(self._current.context) if isinstance(store, ActsForCaller) else store

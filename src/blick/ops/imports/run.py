@@ -58,7 +58,6 @@ ADMIT: Final = "admit"
 FETCH: Final = "fetch"
 PLUGINS: Final = "plugins:"
 STORES: Final = "stores"
-END: Final = "end"
 
 # What ends the import as a failure, with its own words. Anything else has the job tried again.
 _REASONS = (
@@ -79,14 +78,20 @@ async def run(services: Services, job: Job) -> None:
         # Either the job is somebody else's, and nothing of this has an effect; or the image is.
         await _undo(current, placing, error)
     else:
-        await _clean_up(current)
+        await _succeed(current)
         _log.info("import of image %s is done", current.work.image_id)
 
 
 async def cancel(services: Services, job: Job, ending: Ending) -> None:
-    """End the job without doing it, and undo what was done. Raises Gone, ServiceUnavailable."""
+    """End the job without doing it, and undo what was done; one that had nothing left to do has succeeded.
+
+    Raises Gone, ServiceUnavailable.
+    """
     current = await CurrentImport.of(services, job)
     placing = Placing(current, STORES)
+    if current.is_settled:
+        await _succeed(current)
+        return
     placing.in_doubt.update(set(current.work.stores) - current.state.done.keys() - set(current.state.failed))
     await _undo(current, placing, Conflict(ending.message), ending.outcome)
 
@@ -96,22 +101,24 @@ async def _steps(current: CurrentImport, placing: Placing) -> None:
         await legacy.create(current, ADMIT)
     if current.step in ("", ADMIT):
         await _admit(current)
-    while True:
+    while not current.is_settled:
         if current.step == FETCH:
             await fetch.fetch(current, f"{PLUGINS}0" if _has_plugins(current) else STORES)
-        elif not await fetch.is_there(current) and current.step != END:
+        elif not await fetch.is_there(current):
             # Another node has it, or had; what can be fetched again is.
             await current.advance(FETCH, replace(current.state, source=None))
             continue
         if current.step.startswith(PLUGINS):
             await _run_plugins(current)
-        if current.step == STORES:
-            await placing.place()
-        copied_bytes = current.state.source.size_bytes * len(current.state.done) if current.state.source else 0
-        await current.services.database.write(
-            imports.succeed, current.job, current.work, copied_bytes, moment(current.services)
-        )
-        return
+        await placing.place()
+
+
+async def _succeed(current: CurrentImport) -> None:
+    copied_bytes = current.state.source.size_bytes * len(current.state.done) if current.state.source else 0
+    await current.services.database.write(
+        imports.succeed, current.job, current.work, copied_bytes, moment(current.services)
+    )
+    await _clean_up(current)
 
 
 async def _admit(current: CurrentImport) -> None:
@@ -225,12 +232,11 @@ def _failed(current: CurrentImport, error: BlickError) -> tuple[str, ...]:
 
 
 def _leftovers(current: CurrentImport, placing: Placing) -> tuple[ImageLocation, ...]:
-    known = [ImageLocation(place.uri, {**place.metadata, "store": place.store}) for place in placing.unrecorded]
-    named = {place.store for place in placing.unrecorded}
-    doubts = placing.in_doubt - named
+    """What may be in stores that no record names: by this attempt, or by one before that was cut off."""
+    doubts = set(placing.in_doubt)
     if current.is_resumed and current.step == STORES:
-        doubts |= set(current.work.stores) - current.state.done.keys() - set(current.state.failed) - named
-    return (*known, *(outbox.leftovers(current.work.image_id, store_id) for store_id in sorted(doubts)))
+        doubts |= set(current.work.stores) - current.state.done.keys() - set(current.state.failed)
+    return tuple(outbox.leftovers(current.work.image_id, store_id) for store_id in sorted(doubts))
 
 
 async def _keeps_staged(current: CurrentImport, error: BlickError) -> bool:
