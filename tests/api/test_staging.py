@@ -18,6 +18,7 @@ from blick.db import import_lock, jobs, tables, tasks, uploads
 from blick.db import staging as db_staging
 from blick.db.jobs import NewJob
 from blick.db.staging import StagedRow
+from blick.db.store_ledger import ORPHANED
 from blick.db.uploads import Lease
 from blick.http.app import App
 from blick.model.blob import Location
@@ -25,11 +26,12 @@ from blick.model.errors import Gone
 from blick.model.image import UPLOADING
 from blick.model.task import Task
 from blick.ops import cleanup, staging, staging_sweep
-from blick.stores.file.partial import partial_name
+from blick.stores.file.partial import key_of_partial, partial_name
 from tests.support.callers import HeaderIdentity
 from tests.support.databases import on_every_engine
 from tests.support.limits import FixedLimits
 from tests.support.service import OCTETS, PATCH_2_1, Service
+from tests.support.store_checks import checked
 
 pytestmark = on_every_engine
 
@@ -833,6 +835,22 @@ async def test_objects_that_their_images_need_no_longer_go(service: Service, in_
     assert await staged_bytes(service, live) == b"live"
     assert len(files(service)) == 1
     assert count(service, tables.staged_data) == 1
+
+
+async def test_staged_data_is_no_orphan_of_its_store(service: Service, in_store: None) -> None:
+    """Neither whole nor on its way; without its row it is."""
+    await staged(service)
+    await broken_off(service, whole=False)
+    await execute(service, update(tables.leases).values(holder="another-machine/space/1/1"))
+    result = await checked(service.services, repair=True)
+    assert (result.status, result.seen) == (0, [])
+    assert result.tallies["file"].busy == 2
+    assert len(files(service)) == 2
+    await execute(service, tables.staged_data.delete())
+    result = await checked(service.services)
+    assert sorted(key for _, kind, key in result.seen if kind == ORPHANED) == sorted(
+        key_of_partial(name) or name for name in files(service)
+    )
 
 
 # Expiry

@@ -30,6 +30,8 @@ def claim_orphan(connection: Connection, lease: Lease, in_store: InStore, uri: s
     _take(connection, lease)
     standing = _standing(connection, lease.image_id)
     _require_idle(connection, lease.image_id, standing)
+    if standing.is_staged:
+        raise Conflict("it waits for its import")
     if _any_in_store(standing.places, in_store):
         raise Conflict("the image has a location in this store")
     if _any_in_store(standing.deletes, in_store):
