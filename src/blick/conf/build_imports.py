@@ -11,6 +11,8 @@ from blick.model.uri_filter import USUAL_PORTS, UriFilter
 
 _STAGING, _TASKS = RESERVED_STORES
 _FOLDER = "filesystem_store_datadir"
+# One takes no data; the other keeps it in volumes, which are made for long.
+_NOT_FOR_STAGING = ("http", "cinder")
 
 
 def import_settings(reading: Reading) -> ImportSettings:
@@ -104,8 +106,12 @@ def _staging_dir(reading: Reading) -> Path:
 
 def _staging_store(reading: Reading) -> str | None:
     store = reading.text("blick", "staging_store")
-    if store is not None and store not in (reading.get("DEFAULT", "enabled_backends") or {}):
+    backends = reading.get("DEFAULT", "enabled_backends") or {}
+    if store is not None and store not in backends:
         reading.wrong("blick", "staging_store", f"{store} is not one of enabled_backends.")
+        return None
+    if store is not None and backends[store] in _NOT_FOR_STAGING:
+        reading.wrong("blick", "staging_store", f"{store} is of type {backends[store]}: data cannot wait there.")
         return None
     return store
 

@@ -69,3 +69,24 @@ def test_wrong_ways_to_fetch_refuse_the_start(config: Config) -> None:
         text = config.refusal(f"[blick]\n{line}\n")
         assert line.partition(" ")[0] in text
         assert "s3cr3t" not in text
+
+
+BACKENDS = """
+[DEFAULT]
+enabled_backends = a:file,web:http,volumes:cinder
+[glance_store]
+default_backend = a
+"""
+
+
+def test_staged_data_may_wait_in_a_store(config: Config) -> None:
+    assert config.load(BACKENDS).settings.imports.staging_store is None
+    assert config.load(f"{BACKENDS}[blick]\nstaging_store = a\n").settings.imports.staging_store == "a"
+
+
+def test_not_every_store_is_for_staged_data(config: Config) -> None:
+    for store, said in (("b", "enabled_backends"), ("web", "type http"), ("volumes", "type cinder")):
+        refusal = config.refusal(f"{BACKENDS}[blick]\nstaging_store = {store}\n")
+        assert "staging_store" in refusal
+        assert said in refusal
+    assert "staging_store" in config.refusal("[blick]\nstaging_store = file\n")
