@@ -160,6 +160,11 @@ class TestRefusedAtOnce:
             image = await service.create()
             for name in {*names, "localhost"}:
                 assert (await post(service, image, f"http://{name}/x"))[0] == 400
+        uri_filter = UriFilter(allowed_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")))
+        settings = replace(settings, imports=replace(settings.imports, uri_filter=uri_filter))
+        async with running_service(settings) as service:
+            for name in {*names, "localhost"}:
+                assert (await post(service, await service.create(), f"http://{name}/x"))[0] == 202
 
     async def test_the_password_is_not_repeated(self, service: Service) -> None:
         image = await service.create()
