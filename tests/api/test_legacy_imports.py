@@ -344,6 +344,31 @@ class TestInBetween:
         await require_nothing_left(service)
 
 
+class TestOnceMore:
+    async def test_a_failed_import_is_tried_again_as_a_new_task(self, service: Service, web: WebServer) -> None:
+        url = web.url("/plain/comes-later")
+        failed = await ended(service, asked_for(url, name="made", **RAW))
+        assert failed["status"] == "failure"
+        web.put(DATA, name="comes-later")
+        answer = await service.call("admin", "POST", f"/v2/jobs/{failed['id']}/actions/retry")
+        assert answer.status_code == 202, answer.text
+        assert await work(service) == 1
+        [task, _] = (await service.call("admin", "GET", "/v2/tasks")).json()["tasks"]
+        task = await show(service, task["id"])
+        assert (task["status"], task["input"], task["user_id"]) == ("success", failed["input"], "u-admin")
+        assert (await service.show(task["result"]["image_id"], "admin"))["name"] == "made"
+
+    async def test_by_whoever_may_start_tasks(self, service: Service, web: WebServer, settings: Settings) -> None:
+        settings.policy.policy_file.write_text(EVERYBODY)
+        failed = await ended(service, asked_for(web.url("/plain/nothing"), **RAW), "owner")
+        path = f"/v2/jobs/{failed['id']}/actions/retry"
+        settings.policy.policy_file.unlink()
+        assert (await service.call("owner", "POST", path)).status_code == 403
+        assert (await service.call("other", "POST", path)).status_code == 404
+        settings.policy.policy_file.write_text(EVERYBODY)
+        assert (await service.call("owner", "POST", path)).status_code == 202
+
+
 async def claimed(service: Service, task_id: str) -> Job:
     services = service.services
     job = await services.database.read(jobs.get, task_id)

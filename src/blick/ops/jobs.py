@@ -12,8 +12,8 @@ from blick.model.job_query import RUNNING, WAITING, JobQuery
 from blick.model.location import LocationImport
 from blick.model.task import LOCATION_IMPORT
 from blick.model.text import is_storable
-from blick.ops import access, locations
-from blick.ops.imports import start
+from blick.ops import access, locations, tasks
+from blick.ops.imports import legacy, start
 from blick.ops.services import Services
 
 
@@ -74,8 +74,12 @@ async def retry(services: Services, context: RequestContext, job_id: str) -> Job
     """
     job = await _require_changeable(services, context, job_id)
     if job.kind == IMAGE_IMPORT and job.image_id is not None:
-        copies = ImportWork.from_payload(job.payload).method == COPY_IMAGE
-        await access.load_for(services, context, job.image_id, "copy_image" if copies else "modify_image")
+        work = ImportWork.from_payload(job.payload)
+        if work.new_image is not None:
+            await tasks.require_access(services, context)
+        else:
+            rule = "copy_image" if work.method == COPY_IMAGE else "modify_image"
+            await access.load_for(services, context, job.image_id, rule)
     return await again(services, context, job)
 
 
@@ -86,7 +90,11 @@ async def again(services: Services, context: RequestContext, job: Job) -> Job:
     if job.outcome not in (FAILURE, CANCELLED):
         raise Conflict("The job has done what was wanted.")
     if job.kind == IMAGE_IMPORT:
-        new_id = await start.again(services, context, job)
+        import_work = ImportWork.from_payload(job.payload)
+        if import_work.new_image is not None:
+            new_id = await legacy.again(services, import_work)
+        else:
+            new_id = await start.again(services, context, job)
     elif job.kind == LOCATION_IMPORT:
         work = LocationImport(**job.payload)
         new_id = await locations.register(services, context, work.image_id, work.asked)

@@ -1,15 +1,21 @@
 """Tasks, as users see them (spec: images-api §11.2, §18)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
 
 from blick.db import task_pages, tasks
 from blick.model.context import RequestContext
 from blick.model.errors import NotFound
-from blick.model.task import Task
+from blick.model.task import LEGACY_IMPORT, PENDING, Task
+from blick.model.task_input import NewTask
 from blick.model.task_query import TaskQuery
 from blick.ops import access
 from blick.ops.services import Services
+
+_ID_CHARACTERS: Final = 36
+_REQUEST_ID_CHARACTERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,36 @@ async def list_of_image(services: Services, context: RequestContext, image_id: s
 def _owner(context: RequestContext) -> str | None:
     """Whose tasks the caller sees; None: everybody's."""
     return None if context.is_admin else context.project_id or ""
+
+
+def record(
+    services: Services,
+    context: RequestContext,
+    new: NewTask,
+    status: str = PENDING,
+    message: str = "",
+    result: Mapping[str, Any] | None = None,
+) -> Task:
+    """The record of a task that the caller starts; with another status, one that is over as soon as it began."""
+    now = services.now()
+    # The image of an import of the old type is not there yet.
+    image_id = new.input.get("image_id") if new.type != LEGACY_IMPORT else None
+    lasts = timedelta(hours=services.settings.imports.task_time_to_live_h)
+    return Task(
+        id=services.new_id(),
+        type=new.type,
+        status=status,
+        owner=context.project_id or "",
+        image_id=image_id if isinstance(image_id, str) and len(image_id) <= _ID_CHARACTERS else None,
+        request_id=context.request_id[:_REQUEST_ID_CHARACTERS],
+        user_id=context.user_id,
+        created_at=now,
+        updated_at=now,
+        input=new.input,
+        expires_at=None if status == PENDING else now + lasts,
+        result=result,
+        message=message,
+    )
 
 
 async def expire(services: Services) -> int:

@@ -5,14 +5,13 @@ told by the task.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from blick.db import tasks as db_tasks
 from blick.model import import_input, location
 from blick.model.context import RequestContext
 from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, NotFound
-from blick.model.task import FAILURE, IMAGE_IMPORT, LEGACY_IMPORT, PENDING, SUCCESS, Task
+from blick.model.task import FAILURE, IMAGE_IMPORT, LEGACY_IMPORT, SUCCESS, Task
 from blick.model.task_input import NewTask
 from blick.ops import access, locations, tasks
 from blick.ops.imports import legacy
@@ -22,7 +21,6 @@ from blick.ops.services import Services
 
 # What a call is refused with; here the task fails for it.
 _REFUSALS: Final = (Conflict, Forbidden, Invalid, LimitExceeded, NotFound)
-_ID_CHARACTERS: Final = 36
 
 
 async def start(services: Services, context: RequestContext, new: NewTask) -> Task:
@@ -30,7 +28,7 @@ async def start(services: Services, context: RequestContext, new: NewTask) -> Ta
     access.require_writer(context)
     await tasks.require_access(services, context)
     if new.type == LEGACY_IMPORT:
-        return await legacy.start(services, context, _task(services, context, new, PENDING))
+        return await legacy.start(services, context, tasks.record(services, context, new))
     try:
         if not new.input:
             raise Invalid(f"Input to {new.type} task is empty.")
@@ -82,34 +80,6 @@ async def _ended(
     result: Mapping[str, Any] | None = None,
 ) -> Task:
     """A task that was over as soon as it began."""
-    task = _task(services, context, new, status, message, result)
+    task = tasks.record(services, context, new, status, message, result)
     await services.database.write(db_tasks.add, task)
     return task
-
-
-def _task(
-    services: Services,
-    context: RequestContext,
-    new: NewTask,
-    status: str,
-    message: str = "",
-    result: Mapping[str, Any] | None = None,
-) -> Task:
-    now = services.now()
-    image_id = new.input.get("image_id") if new.type != LEGACY_IMPORT else None
-    lasts = timedelta(hours=services.settings.imports.task_time_to_live_h)
-    return Task(
-        id=services.new_id(),
-        type=new.type,
-        status=status,
-        owner=context.project_id or "",
-        image_id=image_id if isinstance(image_id, str) and len(image_id) <= _ID_CHARACTERS else None,
-        request_id=context.request_id[:64],
-        user_id=context.user_id,
-        created_at=now,
-        updated_at=now,
-        input=new.input,
-        expires_at=None if status == PENDING else now + lasts,
-        result=result,
-        message=message,
-    )

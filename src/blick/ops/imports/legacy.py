@@ -11,15 +11,16 @@ from blick.db import legacy_imports
 from blick.db.jobs import NewJob
 from blick.model import image_input
 from blick.model.context import RequestContext
-from blick.model.errors import Invalid
+from blick.model.errors import Conflict, Invalid
 from blick.model.image_input import NewImage
 from blick.model.import_job import IMAGE_IMPORT, WEB_DOWNLOAD, ImportWork
 from blick.model.job_caller import JobSecret, as_payload
 from blick.model.location import WEB_SCHEMES, scheme_of
 from blick.model.schema import ImageSchema
-from blick.model.task import Task
+from blick.model.task import LEGACY_IMPORT, Task
+from blick.model.task_input import NewTask
 from blick.model.uri_filter import shown
-from blick.ops import images
+from blick.ops import images, tasks
 from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.methods import web_download
 from blick.ops.imports.start import moment, needs_secret, priority_of
@@ -68,6 +69,18 @@ async def start(services: Services, context: RequestContext, task: Task) -> Task
     await services.database.write(legacy_imports.begin, told, job, moment(services))
     services.jobs_wanted.set()
     return told
+
+
+async def again(services: Services, old: ImportWork) -> str:
+    """Do once more, in the first caller's name, what came to nothing; gives the id of the new task and job.
+
+    Raises Conflict if that takes what only the caller has, Invalid if the URL may not be fetched any more.
+    """
+    if old.has_secret:
+        raise Conflict("This import acts in its caller's name: the caller has to ask for it again.")
+    context = old.context(None)
+    new = NewTask(LEGACY_IMPORT, old.new_image or {})
+    return (await start(services, context, tasks.record(services, context, new))).id
 
 
 async def create(current: CurrentImport, next_step: str) -> None:
