@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from blick.db import image_pages, image_visibility, images, outbox
+from blick.db import image_pages, image_visibility, images, import_lock, imports, jobs, outbox
 from blick.db import locations as db_locations
 from blick.db import staging as db_staging
 from blick.model import image_patch
@@ -150,12 +150,20 @@ async def delete(
         return None  # the node that was asked has done it, and was not heard
     if entries is None:
         raise NotFound(f"No image found with ID {image_id}")
+    await _end_work(services, image)
     for entry in entries:
         await remove_bytes(services, entry, context)
     # Whoever is at the data still removes it himself, once he finds the image gone.
     if image.status in (UPLOADING, IMPORTING) and await services.database.read(db_staging.is_idle, image.id):
         await staging.discard(services, image.id)
     return None
+
+
+async def _end_work(services: Services, image: Image) -> None:
+    """Nobody needs what is being fetched, converted or hashed for an image that is gone. The lock names the job."""
+    job_id = image.properties.get(import_lock.PROPERTY)
+    if job_id:
+        await services.database.write(jobs.request_cancel, job_id, services.now_ms(), imports.ABORTED)
 
 
 async def deactivate(services: Services, context: RequestContext, image_id: str) -> None:
