@@ -62,8 +62,8 @@ class CurrentImport:
 
     @property
     def is_resumed(self) -> bool:
-        """Has somebody been at it before, who may have left something?"""
-        return self.job.attempts > 1
+        """Has somebody been at it before, who may have left something? Being given back counts as no attempt."""
+        return self.job.attempts > 1 or self.job.step != ""
 
     @property
     def is_settled(self) -> bool:
