@@ -63,6 +63,7 @@ class Running:
 async def _close(services: Services) -> None:
     await services.fetcher.aclose()
     services.nodes.close()
+    services.relay.close()
     await services.staging.aclose()
     await services.stores.aclose()
     if services.limits is not None:

@@ -152,8 +152,7 @@ def piece(headers: Mapping[str, str], offset_bytes: int | None = None) -> Piece:
         total_bytes = _number(headers, "upload-length")
         if offset_bytes is None:
             raise Invalid("The header Upload-Offset is missing.")
-    size_bytes = None if "transfer-encoding" in headers else _number(headers, "content-length") or 0
-    return Piece(offset_bytes, size_bytes, total_bytes, _checksum(headers.get("upload-checksum")))
+    return Piece(offset_bytes, size_bytes(headers), total_bytes, _checksum(headers.get("upload-checksum")))
 
 
 def _checksum(text: str | None) -> Checksum | None:
@@ -183,6 +182,22 @@ def _number(headers: Mapping[str, str], name: str) -> int | None:
     if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) > _MOST_BYTES:
         raise Invalid(f"The header {name} must be a number of bytes, not {value!r:.80}.")
     return int(text)
+
+
+def size_bytes(headers: Mapping[str, str]) -> int | None:
+    """How long the body is; None: as long as it goes on. Raises Invalid."""
+    return None if "transfer-encoding" in headers else _number(headers, "content-length") or 0
+
+
+def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """What another node has to know of a request to it."""
+    return {name: headers[name] for name in (*map(str.lower, SENT), "content-type") if name in headers}
+
+
+def passed_back(headers: Mapping[str, str]) -> dict[str, str]:
+    """What a client has to know of another node's answer; what every answer has is not among it."""
+    names = {"cache-control", *map(str.lower, SHOWN)} - {"tus-resumable", "tus-version", "tus-max-size"}
+    return {name: headers[name] for name in names if name in headers}
 
 
 def told(progress: Progress) -> dict[str, str]:

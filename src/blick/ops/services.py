@@ -21,6 +21,7 @@ from blick.policy.properties import PropertyProtections
 from blick.stores.registry import Stores
 from blick.stores.staging import Staging
 from blick.stream.fetch import Fetcher
+from blick.stream.node_relay import NodeRelay
 from blick.stream.nodes import Nodes
 from blick.stream.threads import TransferThreads
 
@@ -50,6 +51,7 @@ class Services:
     fetcher: Fetcher
     sealer: Sealer
     nodes: Nodes = field(default_factory=Nodes)  # other nodes of this service, which may have what is needed
+    relay: NodeRelay = field(default_factory=NodeRelay)  # the same, for requests with bodies of any length
     protections: PropertyProtections | None = None  # of custom properties; None: all are everybody's
     limits: Limits | None = None  # unified limits; None where they are not in use
     running_uploads: set[str] = field(default_factory=set)  # tokens of the leases that this process works under

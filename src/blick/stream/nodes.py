@@ -98,7 +98,7 @@ class _Exchange:
         # The HTTP library is loaded by those who ask only.
         from urllib3.exceptions import HTTPError
 
-        connection, prefix = self._connection()
+        connection, prefix = connection_to(self._base_url, self._ca_file, verify=self._verify)
         try:
             self._connect(connection)
             try:
@@ -121,40 +121,8 @@ class _Exchange:
             except OSError:
                 return  # it is closed already
 
-    def _connection(self) -> "tuple[HTTPConnection, str]":
-        from urllib3.connection import HTTPConnection, HTTPSConnection
-
-        where = urlsplit(self._base_url)
-        try:
-            port = where.port or _PORTS[where.scheme]
-        except (KeyError, ValueError) as error:
-            raise NodeUnreachable(f"{self._base_url!r:.200} is no URL of a node.") from error
-        if not where.hostname or where.username is not None:
-            raise NodeUnreachable(f"{self._base_url!r:.200} is no URL of a node.")
-        kind: Any = HTTPConnection if where.scheme == "http" else HTTPSConnection
-        tls = self._tls() if where.scheme == "https" else {}
-        return kind(where.hostname, port, timeout=_CONNECT_WITHIN_S, **tls), where.path.rstrip("/")
-
-    def _tls(self) -> dict[str, Any]:
-        try:
-            context = ssl.create_default_context(cafile=self._ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise NodeBroken("The file of certificate authorities cannot be used.") from error
-        if self._verify:
-            return {"ssl_context": context}
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return {"ssl_context": context, "assert_hostname": False}
-
     def _connect(self, connection: "HTTPConnection") -> None:
-        from urllib3.exceptions import HTTPError
-
-        try:
-            connection.connect()
-        except ssl.SSLError as error:
-            raise NodeBroken(f"The node {self._base_url} has no certificate that can be trusted.") from error
-        except (HTTPError, OSError) as error:
-            raise NodeUnreachable(f"The node {self._base_url} cannot be reached.") from error
+        connect(connection, self._base_url)
         with self._lock:
             self._socket = connection.sock
             if self._is_interrupted or connection.sock is None:
@@ -181,3 +149,43 @@ class _Exchange:
             if len(body) > _MOST_ANSWER_BYTES:
                 raise NodeBroken(f"The node {self._base_url} says more than it has to.")
         return NodeAnswer(response.status, headers, body)
+
+
+def connection_to(base_url: str, ca_file: str | None, *, verify: bool) -> "tuple[HTTPConnection, str]":
+    """A connection to a node, not made yet, and what paths begin with there. Raises NodeUnreachable, NodeBroken."""
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    where = urlsplit(base_url)
+    try:
+        port = where.port or _PORTS[where.scheme]
+    except (KeyError, ValueError) as error:
+        raise NodeUnreachable(f"{base_url!r:.200} is no URL of a node.") from error
+    if not where.hostname or where.username is not None:
+        raise NodeUnreachable(f"{base_url!r:.200} is no URL of a node.")
+    kind: Any = HTTPConnection if where.scheme == "http" else HTTPSConnection
+    tls = _tls(ca_file, verify=verify) if where.scheme == "https" else {}
+    return kind(where.hostname, port, timeout=_CONNECT_WITHIN_S, **tls), where.path.rstrip("/")
+
+
+def _tls(ca_file: str | None, *, verify: bool) -> dict[str, Any]:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise NodeBroken("The file of certificate authorities cannot be used.") from error
+    if verify:
+        return {"ssl_context": context}
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return {"ssl_context": context, "assert_hostname": False}
+
+
+def connect(connection: "HTTPConnection", base_url: str) -> None:
+    """Make the connection; blocks. Raises NodeUnreachable, NodeBroken."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        connection.connect()
+    except ssl.SSLError as error:
+        raise NodeBroken(f"The node {base_url} has no certificate that can be trusted.") from error
+    except (HTTPError, OSError) as error:
+        raise NodeUnreachable(f"The node {base_url} cannot be reached.") from error

@@ -8,6 +8,11 @@ from blick.model.quota import IMAGE_SIZE_TOTAL, Measure
 from blick.model.resumable_upload import OPEN, ResumableUpload
 from blick.ops import access, quota
 from blick.ops.services import Services
+from blick.stream.body import RequestBody
+from blick.stream.nodes import NodeAnswer, NodeRequest
+
+# A node waits for the end of a finished upload's job, as this one would.
+_NODE_PATIENCE_S = 660.0
 
 
 async def image_for(services: Services, context: RequestContext, image_id: str) -> Image:
@@ -44,6 +49,22 @@ async def node_of(services: Services, image_id: str, upload_id: str | None) -> s
         return None
     node = await services.database.read(resumable_uploads.node_of, image_id, upload_id)
     return node if node is not None and is_elsewhere(services, node) else None
+
+
+async def pass_on(
+    services: Services, node: str, request: NodeRequest, body: RequestBody | None, size_bytes: int | None
+) -> NodeAnswer:
+    """What the node says that has the upload's bytes. Raises NodeUnreachable, NodeBroken, BodyIncomplete."""
+    fetch = services.settings.fetch
+    return await services.relay.pass_on(
+        node,
+        request,
+        body,
+        size_bytes,
+        ca_file=str(fetch.ca_file) if fetch.ca_file is not None else None,
+        verify=not fetch.insecure,
+        patience_s=_NODE_PATIENCE_S,
+    )
 
 
 def expires_at_ms(services: Services) -> int:
