@@ -1,0 +1,1 @@
+"""Metadata definitions over HTTP: a module per noun (spec: metadefs-api)."""
