@@ -44,11 +44,14 @@ class MetadefProperty:
 
 @dataclass(frozen=True, slots=True)
 class MetadefObject:
-    """Properties that belong together, by name. `required` names some of them, or others. Unsaved: without times."""
+    """Properties that belong together, by name. `required` names some of them, or others.
+
+    Unsaved: without times; `required` and `properties` are then None where they were not given.
+    """
 
     name: str
     description: str | None = None
-    required: Sequence[str] = ()
+    required: Sequence[str] | None = None
     properties: Mapping[str, Definition] | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None

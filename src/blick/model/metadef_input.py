@@ -88,7 +88,7 @@ def _object(given: Mapping[str, Any]) -> MetadefObject:
     return MetadefObject(
         name=given["name"],
         description=given.get("description"),
-        required=tuple(given.get("required", ())),
+        required=given.get("required"),
         properties=None if properties is None else {name: kept(each) for name, each in properties.items()},
     )
 

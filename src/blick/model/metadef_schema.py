@@ -62,7 +62,7 @@ _PROPERTY: Schema = {
     "uniqueItems": {"type": "boolean", "default": False},
     "additionalItems": _FLAG,
 }
-_PROPERTY_REQUIRED: Final = ("type", "title")
+_PROPERTY_REQUIRED: Final = ("title", "type")
 
 _STRING_ARRAY: Schema = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
 _PROPERTY_MAP: Schema = {
@@ -146,7 +146,7 @@ def _item(name: str, properties: Schema, *required: str, definitions: Schema | N
 
 _NAMESPACE_DOCUMENT = _item("namespace", _NAMESPACE, "namespace", definitions=_DEFINITIONS)
 _OBJECT_DOCUMENT = _item("object", _OBJECT, "name", definitions=_DEFINITIONS)
-_PROPERTY_DOCUMENT = _item("property", _PROPERTY, *_PROPERTY_REQUIRED, "name", definitions=_PROPERTY_DEFINITIONS)
+_PROPERTY_DOCUMENT = _item("property", _PROPERTY, "type", "title", "name", definitions=_PROPERTY_DEFINITIONS)
 _RESOURCE_TYPE_DOCUMENT = _item("resource_type_association", _RESOURCE_TYPE, "name")
 _TAG_DOCUMENT = _item("tag", _TAG, "name")
 
@@ -175,7 +175,7 @@ def _paged(name: str, members: Schema, definitions: Schema | None) -> dict[str, 
 
 def _properties_document() -> dict[str, Any]:
     one = {key: value for key, value in _PROPERTY_DOCUMENT.items() if key != "definitions"}
-    by_name = {"type": "object", "additionalProperties": {**one, "required": list(_PROPERTY_REQUIRED)}}
+    by_name = {"type": "object", "additionalProperties": {**one, "required": ["type", "title"]}}
     return _paged("properties", by_name, _PROPERTY_DEFINITIONS)
 
 

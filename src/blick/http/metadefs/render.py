@@ -91,7 +91,7 @@ def object_document(item: MetadefObject, namespace_name: str) -> dict[str, Any]:
     """An object; one that is not saved, without times and address."""
     document = {
         "name": item.name,
-        "required": list(item.required) or None,
+        "required": None if item.required is None else list(item.required),
         "description": item.description,
         "properties": None
         if item.properties is None
