@@ -98,7 +98,7 @@ def _success(call: Call, status: int) -> dict[str, Any]:
     headers: dict[str, Shape] = {"X-OpenStack-Request-Id": _REQUEST_ID}
     if status == 201:
         headers["Location"] = {"description": "Where it is", "schema": _TEXT}
-    if call.headers is not None:
+    if call.headers in ("new_upload", "upload", "piece"):
         headers |= _UPLOAD_HEADERS
     if status == 204 or call.gives is None:
         return {"description": "Done", "headers": headers}

@@ -24,6 +24,9 @@ from blick.http import (
     tags,
     tasks,
 )
+from blick.http.metadefs import objects as metadef_objects
+from blick.http.metadefs import properties as metadef_properties
+from blick.http.metadefs import tags as metadef_tags
 from blick.http.request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -380,6 +383,158 @@ ROUTES: tuple[Route, ...] = (
                 gives="job",
                 takes_body=False,
             )
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/objects",
+        {
+            "GET": Call(
+                metadef_objects.index,
+                ("get_metadef_objects", "get_metadef_object"),
+                "List the objects of a namespace",
+                gives="metadef_objects",
+                query="metadef_object_list",
+            ),
+            "POST": Call(
+                metadef_objects.create,
+                ("add_metadef_object",),
+                "Define an object: properties that belong together",
+                (201,),
+                sends="new_metadef_object",
+                gives="metadef_object",
+            ),
+            "DELETE": Call(
+                metadef_objects.delete_all,
+                ("delete_metadef_namespace",),
+                "Delete all objects of a namespace",
+                (204,),
+                takes_body=False,
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/objects/{object_name}",
+        {
+            "GET": Call(
+                metadef_objects.show,
+                ("get_metadef_object",),
+                "Show an object",
+                gives="metadef_object",
+                takes_body=False,
+            ),
+            "PUT": Call(
+                metadef_objects.update,
+                ("modify_metadef_object",),
+                "Replace an object",
+                sends="new_metadef_object",
+                gives="metadef_object",
+            ),
+            "DELETE": Call(
+                metadef_objects.delete, ("delete_metadef_object",), "Delete an object", (204,), takes_body=False
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/properties",
+        {
+            "GET": Call(
+                metadef_properties.index,
+                ("get_metadef_properties",),
+                "List the properties of a namespace",
+                gives="metadef_properties",
+                takes_body=False,
+            ),
+            "POST": Call(
+                metadef_properties.create,
+                ("add_metadef_property",),
+                "Define a property",
+                (201,),
+                sends="new_metadef_property",
+                gives="metadef_property",
+            ),
+            "DELETE": Call(
+                metadef_properties.delete_all,
+                ("delete_metadef_namespace",),
+                "Delete all properties of a namespace",
+                (204,),
+                takes_body=False,
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/properties/{property_name}",
+        {
+            "GET": Call(
+                metadef_properties.show,
+                ("get_metadef_property", "get_metadef_resource_type"),
+                "Show a property, also by the name that it has on a type of resources",
+                gives="metadef_property",
+                query="metadef_property",
+            ),
+            "PUT": Call(
+                metadef_properties.update,
+                ("modify_metadef_property",),
+                "Replace a property",
+                sends="new_metadef_property",
+                gives="metadef_property",
+            ),
+            "DELETE": Call(
+                metadef_properties.delete,
+                ("remove_metadef_property",),
+                "Delete a property",
+                (204,),
+                takes_body=False,
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/tags",
+        {
+            "GET": Call(
+                metadef_tags.index,
+                ("get_metadef_tags",),
+                "List the tags of a namespace, page by page",
+                gives="metadef_tags",
+                query="metadef_tag_list",
+            ),
+            "POST": Call(
+                metadef_tags.create_many,
+                ("add_metadef_tags",),
+                "Give a namespace these tags, in the place of its own or beside them",
+                (201,),
+                sends="metadef_tags",
+                gives="metadef_tags",
+                headers="metadef_tags",
+            ),
+            "DELETE": Call(
+                metadef_tags.delete_all,
+                ("delete_metadef_namespace", "delete_metadef_tags"),
+                "Delete all tags of a namespace",
+                (204,),
+                takes_body=False,
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/tags/{tag_name}",
+        {
+            "GET": Call(metadef_tags.show, ("get_metadef_tag",), "Show a tag", gives="metadef_tag", takes_body=False),
+            "POST": Call(
+                metadef_tags.create,
+                ("add_metadef_tag",),
+                "Give a namespace a tag",
+                (201,),
+                gives="metadef_tag",
+                takes_body=False,
+            ),
+            "PUT": Call(
+                metadef_tags.update,
+                ("modify_metadef_tag",),
+                "Rename a tag",
+                sends="new_metadef_tag",
+                gives="metadef_tag",
+            ),
+            "DELETE": Call(metadef_tags.delete, ("delete_metadef_tag",), "Delete a tag", (204,), takes_body=False),
         },
     ),
     Route(

@@ -6,6 +6,8 @@ What an image looks like is the deployment's own: it may declare properties. The
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from blick.http.metadefs.shapes import SHAPES as METADEF_SHAPES
+from blick.model import metadef_tag_query
 from blick.model.image_patch import MEDIA_TYPES
 from blick.model.job_query import STATUSES
 from blick.model.schema import MEMBER_STATUSES, ImageSchema, documents
@@ -70,6 +72,7 @@ def components(schema: ImageSchema) -> dict[str, Shape]:
         "stores": _object(stores=_list("store")),
         "usage": _object(usage={"type": "object", "additionalProperties": component("one_usage")}),
         "one_usage": _object(usage={"type": "integer"}, limit={"type": "integer"}),
+        **METADEF_SHAPES,
         "json_schema": _object(name=_TEXT, properties={"type": "object"}),
         "versions": _object(versions={"type": "array", "items": _object(id=_TEXT, status=_TEXT)}),
     }
@@ -231,6 +234,21 @@ _PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
         _parameter("image_id", "Jobs that work on this image"),
         _parameter("kind", "Jobs of this kind"),
     ),
+    "metadef_object_list": (
+        _parameter("limit", "Without effect, but checked", {"type": "integer", "minimum": 1}),
+        _parameter("sort_dir", "Without effect, but checked", _DIRECTION),
+        _parameter("visibility", "Without effect, but checked", {"enum": ["public", "private", "shared"]}),
+    ),
+    "metadef_property": (
+        _parameter("resource_type", "The path has the name that the property has on resources of this type"),
+    ),
+    "metadef_tag_list": (
+        _parameter("limit", "Tags a page; all without it", {"type": "integer", "minimum": 0}),
+        _parameter("marker", "The tag to go on after"),
+        _parameter("sort_key", "What to sort by", {"enum": list(metadef_tag_query.SORT_KEYS)}),
+        _parameter("sort_dir", "In which direction", _DIRECTION),
+        _parameter("visibility", "Without effect, but checked", {"enum": ["public", "private", "shared"]}),
+    ),
     "download": (_parameter("prefer", "Ids of stores to read from first, with commas between"),),
 }
 
@@ -246,6 +264,11 @@ _HEADERS: Mapping[str, tuple[Shape, ...]] = {
         _parameter("Upload-Metadata", "Pairs of a key and a Base64 value, with commas between; store names the store"),
         _parameter("Upload-Concat", "partial, or final; and the URLs of the parts"),
         _parameter("X-Image-Meta-Store", "The store that the image's data shall go to"),
+    ),
+    "metadef_tags": (
+        _parameter(
+            "X-Openstack-Append", "Put the tags beside those that are there, not in their place", {"type": "boolean"}
+        ),
     ),
     "piece": (
         _SPOKEN,
