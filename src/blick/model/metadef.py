@@ -1,7 +1,7 @@
 """Metadata definitions: which properties there are, by namespace, and what they may be (spec: metadefs-api §1, §2)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -123,3 +123,25 @@ def require_unprotected(namespace: MetadefNamespace) -> None:
     """Raises Forbidden where neither the namespace nor anything in it may be deleted."""
     if namespace.protected:
         raise Forbidden(f"Metadata definition namespace {namespace.name} is protected and cannot be deleted.")
+
+
+def as_for(children: Children, resource_type: str) -> Children:
+    """With properties named as they are on resources of that type: with its association's prefix, if it has one."""
+    prefix = next((each.prefix for each in children.associations if each.name == resource_type), None)
+    if not prefix:
+        return children
+    return replace(
+        children,
+        properties=[replace(each, name=prefix + each.name) for each in children.properties],
+        objects=[_with_prefix(each, prefix) for each in children.objects],
+    )
+
+
+def _with_prefix(item: MetadefObject, prefix: str) -> MetadefObject:
+    return replace(
+        item,
+        required=None if item.required is None else [prefix + name for name in item.required],
+        properties=None
+        if item.properties is None
+        else {prefix + name: definition for name, definition in item.properties.items()},
+    )
