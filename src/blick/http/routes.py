@@ -24,8 +24,10 @@ from blick.http import (
     tags,
     tasks,
 )
+from blick.http.metadefs import namespaces as metadef_namespaces
 from blick.http.metadefs import objects as metadef_objects
 from blick.http.metadefs import properties as metadef_properties
+from blick.http.metadefs import resource_types as metadef_resource_types
 from blick.http.metadefs import tags as metadef_tags
 from blick.http.request import Request
 
@@ -76,6 +78,19 @@ _DESCRIBED: Mapping[str, str] = {
     "members": "a list of memberships",
     "task": "a task",
     "tasks": "a list of tasks",
+}
+
+_METADEF_DESCRIBED: Mapping[str, str] = {
+    "namespace": "a namespace of metadata definitions",
+    "namespaces": "a list of namespaces",
+    "object": "an object",
+    "objects": "a list of objects",
+    "property": "a property",
+    "properties": "the properties of a namespace",
+    "resource_type": "an association with a resource type",
+    "resource_types": "a list of associations",
+    "tag": "a tag",
+    "tags": "a list of tags",
 }
 
 ROUTES: tuple[Route, ...] = (
@@ -386,6 +401,109 @@ ROUTES: tuple[Route, ...] = (
         },
     ),
     Route(
+        "/metadefs/namespaces",
+        {
+            "GET": Call(
+                metadef_namespaces.index,
+                ("get_metadef_namespaces", "list_metadef_resource_types", "get_metadef_namespace"),
+                "List namespaces of metadata definitions, page by page",
+                gives="metadef_namespaces",
+                query="metadef_namespace_list",
+            ),
+            "POST": Call(
+                metadef_namespaces.create,
+                (
+                    "add_metadef_namespace",
+                    "add_metadef_resource_type_association",
+                    "add_metadef_object",
+                    "add_metadef_property",
+                    "add_metadef_tag",
+                ),
+                "Make a namespace, with all that shall lie in it",
+                (201,),
+                sends="new_metadef_namespace",
+                gives="metadef_namespace",
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}",
+        {
+            "GET": Call(
+                metadef_namespaces.show,
+                (
+                    "get_metadef_namespace",
+                    "list_metadef_resource_types",
+                    "get_metadef_objects",
+                    "get_metadef_properties",
+                    "get_metadef_tags",
+                ),
+                "Show a namespace and all that lies in it, also as it is named on a type of resources",
+                gives="metadef_namespace",
+                query="metadef_namespace",
+                takes_body=False,
+            ),
+            "PUT": Call(
+                metadef_namespaces.update,
+                ("modify_metadef_namespace",),
+                "Replace what a namespace is, not what lies in it",
+                sends="new_metadef_namespace",
+                gives="metadef_namespace",
+            ),
+            "DELETE": Call(
+                metadef_namespaces.delete,
+                ("delete_metadef_namespace",),
+                "Delete a namespace and all that lies in it",
+                (204,),
+                takes_body=False,
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/resource_types",
+        {
+            "GET": Call(
+                metadef_resource_types.of_namespace,
+                ("list_metadef_resource_types", "get_metadef_resource_type"),
+                "List the resource types that a namespace is of use for",
+                gives="metadef_associations",
+                takes_body=False,
+            ),
+            "POST": Call(
+                metadef_resource_types.associate,
+                ("add_metadef_resource_type_association",),
+                "Associate a namespace with a resource type",
+                (201,),
+                sends="new_metadef_association",
+                gives="metadef_association",
+            ),
+        },
+    ),
+    Route(
+        "/metadefs/namespaces/{namespace_name}/resource_types/{name}",
+        {
+            "DELETE": Call(
+                metadef_resource_types.dissociate,
+                ("remove_metadef_resource_type_association",),
+                "End an association; the resource type stays",
+                (204,),
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
+        "/metadefs/resource_types",
+        {
+            "GET": Call(
+                metadef_resource_types.index,
+                ("list_metadef_resource_types",),
+                "List every resource type",
+                gives="metadef_resource_types",
+                takes_body=False,
+            )
+        },
+    ),
+    Route(
         "/metadefs/namespaces/{namespace_name}/objects",
         {
             "GET": Call(
@@ -573,5 +691,12 @@ ROUTES: tuple[Route, ...] = (
             },
         )
         for name, what in _DESCRIBED.items()
+    ),
+    *(
+        Route(
+            f"/schemas/metadefs/{name}",
+            {"GET": Call(schemas.show_metadef, (), f"JSON schema of {what}", gives="json_schema", takes_body=False)},
+        )
+        for name, what in _METADEF_DESCRIBED.items()
     ),
 )

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from blick.http.metadefs.shapes import SHAPES as METADEF_SHAPES
-from blick.model import metadef_tag_query
+from blick.model import metadef_query, metadef_tag_query
 from blick.model.image_patch import MEDIA_TYPES
 from blick.model.job_query import STATUSES
+from blick.model.metadef import VISIBILITIES
 from blick.model.schema import MEMBER_STATUSES, ImageSchema, documents
 from blick.model.task import LEGACY_IMPORT, STATUS, TYPES
 from blick.model.task_query import TEXTS, TIMES
@@ -233,6 +234,18 @@ _PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
         _parameter("status", "Jobs that are so", {"enum": list(STATUSES)}),
         _parameter("image_id", "Jobs that work on this image"),
         _parameter("kind", "Jobs of this kind"),
+    ),
+    "metadef_namespace_list": (
+        _parameter("limit", "Namespaces a page", {"type": "integer", "minimum": 0}),
+        _parameter("marker", "The name of the namespace to go on after"),
+        _parameter("sort_key", "What to sort by", {"enum": list(metadef_query.SORT_KEYS)}),
+        _parameter("sort_dir", "In which direction", _DIRECTION),
+        _parameter("visibility", "Who may see them", {"enum": list(VISIBILITIES)}),
+        _parameter("resource_types", "Of use for any of these, with commas between"),
+    ),
+    "metadef_namespace": (
+        _parameter("resource_type", "Name properties as they are named on resources of this type"),
+        _parameter("visibility", "Without effect, but checked", {"enum": list(VISIBILITIES)}),
     ),
     "metadef_object_list": (
         _parameter("limit", "Without effect, but checked", {"type": "integer", "minimum": 1}),

@@ -6,6 +6,7 @@ Of bodies that are sent, only what is always taken: the rest is refused, or depe
 from collections.abc import Mapping
 from typing import Any, Final
 
+from blick.model.metadef import VISIBILITIES
 from blick.model.metadef_schema import NAME_MAX_CHARACTERS, PROPERTY_TYPES
 
 Shape = Mapping[str, Any]
@@ -48,7 +49,6 @@ _DEFINITION: Mapping[str, Shape] = {
     "title": _STORABLE,
     "description": _STORABLE,
     "operators": _TEXTS,
-    "required": {**_NAMES, "minItems": 1},
     "default": _STORABLE,
     "readonly": _FLAG,
     "minimum": {"type": "number"},
@@ -76,7 +76,66 @@ _NEW_TAG = _closed({"name": _NAME}, "name")
 # A comma would part the name in two.
 _REQUIRED_NAMES: Shape = {**_NAMES, "items": {**_NAME, "pattern": "^[A-Za-z0-9_]*$"}}
 
+_ASSOCIATION: Mapping[str, Shape] = {"name": _NAME, "prefix": {**_NAME, "minLength": 0}, "properties_target": _NAME}
+_TIMES: Mapping[str, Shape] = {"created_at": _MOMENT, "updated_at": _MOMENT}
+_SHOWN_ASSOCIATION: Mapping[str, Shape] = {**dict.fromkeys(_ASSOCIATION, _TEXT), **_TIMES}
+_SHOWN_OBJECT: Mapping[str, Shape] = {
+    "name": _TEXT,
+    "description": _TEXT,
+    "required": _list(_TEXT),
+    "properties": _map(_component("metadef_definition")),
+    **_TIMES,
+    "self": _TEXT,
+    "schema": _TEXT,
+}
+
 SHAPES: Final[Mapping[str, Shape]] = {
+    "new_metadef_namespace": _closed(
+        {
+            # What a path can name.
+            "namespace": {"type": "string", "pattern": "^[A-Za-z0-9_:]+$", "maxLength": NAME_MAX_CHARACTERS},
+            "display_name": {**_NAME, "minLength": 0},
+            "description": _STORABLE,
+            "visibility": {"enum": list(VISIBILITIES)},
+            "protected": _FLAG,
+            "owner": {**_NAME, "maxLength": 255},
+            "resource_type_associations": _list(_closed(_ASSOCIATION, "name")),
+            "properties": {
+                **_map(_component("new_metadef_definition")),
+                "propertyNames": _NAME,
+                "maxProperties": 10,
+            },
+            "objects": _list(_component("new_metadef_object")),
+            "tags": _list(_NEW_TAG),
+        },
+        "namespace",
+    ),
+    "metadef_namespace": _object(
+        {
+            **dict.fromkeys(("namespace", "display_name", "description", "visibility", "owner"), _TEXT),
+            "protected": _FLAG,
+            **_TIMES,
+            "resource_type_associations": _list(_object(_SHOWN_ASSOCIATION, "name")),
+            "properties": _map(_component("metadef_definition")),
+            "objects": _list(_object(_SHOWN_OBJECT, "name")),
+            "tags": _list(_NEW_TAG),
+            "self": _TEXT,
+            "schema": _TEXT,
+        },
+        *("namespace", "created_at", "self", "schema"),
+    ),
+    "metadef_namespaces": _object(
+        {"namespaces": _list(_component("metadef_namespace")), "next": _TEXT, "schema": _TEXT, "first": _TEXT},
+        *("namespaces", "schema", "first"),
+    ),
+    "new_metadef_association": _closed(_ASSOCIATION, "name"),
+    "metadef_association": _object(_SHOWN_ASSOCIATION, "name", "created_at"),
+    "metadef_associations": _object(
+        {"resource_type_associations": _list(_component("metadef_association"))}, "resource_type_associations"
+    ),
+    "metadef_resource_types": _object(
+        {"resource_types": _list(_object({"name": _TEXT, **_TIMES}, "name", "created_at"))}, "resource_types"
+    ),
     "new_metadef_definition": _closed(_DEFINITION, "type", "title"),
     "new_metadef_property": _closed(_DEFINITION, "type", "title", "name"),
     "metadef_definition": _SHOWN_DEFINITION,
@@ -95,19 +154,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         },
         "name",
     ),
-    "metadef_object": _object(
-        {
-            "name": _TEXT,
-            "description": _TEXT,
-            "required": _list(_TEXT),
-            "properties": _map(_component("metadef_definition")),
-            "created_at": _MOMENT,
-            "updated_at": _MOMENT,
-            "self": _TEXT,
-            "schema": _TEXT,
-        },
-        *("name", "created_at", "self", "schema"),
-    ),
+    "metadef_object": _object(_SHOWN_OBJECT, "name", "created_at", "self", "schema"),
     "metadef_objects": _object({"objects": _list(_component("metadef_object")), "schema": _TEXT}, "objects", "schema"),
     "new_metadef_tag": _NEW_TAG,
     "metadef_tag": _object({"name": _TEXT, "created_at": _MOMENT, "updated_at": _MOMENT}, "name", "created_at"),
