@@ -15,6 +15,7 @@ from blick.model.context import RequestContext
 from blick.model.import_job import IMAGE_IMPORT, ImportWork
 from blick.model.job_caller import as_payload
 from blick.policy.rules import ALL
+from tests.support.metadefs import NAMESPACES, definition, whole
 from tests.support.service import OCTETS, PATCH_2_1, Service
 
 CALLS = {(method, f"/v2{route.path}"): call for route in ROUTES for method, call in route.calls.items()}
@@ -129,6 +130,8 @@ class Request:
 
 
 def request_for(method: str, path: str, rule: str) -> Request:
+    if path.startswith("/v2/metadefs"):
+        return metadef_request_for(method, path)
     visibility = {"publicize_image": "public", "communitize_image": "community"}.get(rule, "shared")
     match (method, path.rpartition("/")[2]):
         case ("POST", "images"):
@@ -163,8 +166,42 @@ def request_for(method: str, path: str, rule: str) -> Request:
     return Request(status=204)
 
 
+def metadef_request_for(method: str, path: str) -> Request:
+    body: dict[str, Any] = {
+        "namespaces": whole("new"),
+        "{namespace_name}": {"namespace": "ns"},
+        "resource_types": {"name": "new"},
+        "objects": {"name": "new"},
+        "{object_name}": {"name": "o"},
+        "properties": definition(name="new"),
+        "{property_name}": definition(name="p"),
+        "tags": {"tags": [{"name": "new"}]},
+        "{tag_name}": {"name": "t"},
+    }
+    last = path.rpartition("/")[2]
+    if method == "PUT" or (method == "POST" and last != "{tag_name}"):
+        return Request({"json": body[last]}, status=200 if method == "PUT" else 201)
+    return Request(status={"GET": 200, "POST": 201, "DELETE": 204}[method])
+
+
+async def prepared_metadefs(service: Service, method: str, path: str) -> str:
+    made = await service.call("admin", "POST", NAMESPACES, json=whole())
+    assert made.status_code == 201, made.text
+    asks_for_type = method == "GET" and path.endswith("{property_name}")
+    filled_in = path.format(
+        namespace_name="ns",
+        name="rt",
+        object_name="o",
+        property_name="x_p" if asks_for_type else "p",
+        tag_name="new" if method == "POST" else "t",
+    )
+    return f"{filled_in}?resource_type=rt" if asks_for_type else filled_in
+
+
 async def prepared(service: Service, method: str, path: str) -> str:
-    """The path with an image, a task or a job that takes that request."""
+    """The path with an image, a task, a job or metadata definitions that take that request."""
+    if path.startswith("/v2/metadefs"):
+        return await prepared_metadefs(service, method, path)
     if path.startswith("/v2/tasks"):
         made = await service.call("admin", "POST", "/v2/tasks", json=FAILING_TASK)
         return path.format(task_id=made.json()["id"])
@@ -216,6 +253,13 @@ ASKED_ELSEWHERE = (
     "add_image_location",
 )
 
+# Of what a list shows; a refusal leaves that out.
+LEAVES_OUT = (
+    ("/v2/metadefs/namespaces", "GET", "get_metadef_namespace"),
+    ("/v2/metadefs/namespaces/{namespace_name}/objects", "GET", "get_metadef_object"),
+    ("/v2/metadefs/namespaces/{namespace_name}/resource_types", "GET", "get_metadef_resource_type"),
+)
+
 ASKED = [
     (method, path, rule) for (method, path), call in CALLS.items() for rule in call.rules if rule not in ASKED_ELSEWHERE
 ]
@@ -231,10 +275,13 @@ async def test_every_rule_is_asked(service: Service, settings: Settings, method:
         assert refused.json()["images"] == []
     elif (path, method, rule) == ("/v2/images/{image_id}/members", "GET", "get_member"):
         assert refused.json()["members"] == []
+    elif (path, method, rule) in LEAVES_OUT:
+        assert next(iter(refused.json().values())) == []
     else:
         hides = (
             rule == "get_image"
             or (rule == "jobs_get" and "{job_id}" in path)
+            or rule == "get_metadef_namespace"
             or (method, path) == ("GET", "/v2/images/{image_id}/members/{member_id}")
         )
         assert refused.status_code == (404 if hides else 403)
