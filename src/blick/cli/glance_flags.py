@@ -77,6 +77,15 @@ def settings_for(program: str, flags: Chosen, groups: Collection[str] | None = N
     return examined.settings
 
 
+def settings_without_files(program: str, flags: Chosen) -> Settings:
+    """Like `settings_for`, for a program that can do without any file, and reads nothing but [DEFAULT]."""
+    examined = load.examine(flags.files or load.default_files(program), flags.dirs, overrides=flags.options)
+    if wrong := [finding for finding in examined.errors if finding.group == "DEFAULT"]:
+        raise StartRefused("\n".join(map(str, wrong)))
+    set_up_logging(examined.settings.log, program)
+    return examined.settings
+
+
 def _print_completion(ctx: click.Context, _parameter: click.Parameter, shell: str | None) -> None:
     if not shell:
         return

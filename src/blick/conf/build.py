@@ -23,6 +23,7 @@ from blick.conf.settings import (
     LogSettings,
     PolicySettings,
     RemoteCheckSettings,
+    ReplicationSettings,
     ScrubSettings,
     ServerSettings,
     Settings,
@@ -44,6 +45,7 @@ def build(reading: Reading, folders: Sequence[Path]) -> Settings:
         jobs=job_settings(reading),
         fetch=fetch_settings(reading),
         scrub=_scrub(reading),
+        replication=_replication(reading),
         quotas=quota_settings(reading),
         image_format=_image_format(reading),
         database=_database(reading),
@@ -140,6 +142,13 @@ def _scrub(reading: Reading) -> ScrubSettings:
         wakeup_time_s=reading.get("DEFAULT", "wakeup_time"),
         daemon=reading.get("DEFAULT", "daemon"),
         restore=reading.text("DEFAULT", "restore"),
+    )
+
+
+def _replication(reading: Reading) -> ReplicationSettings:
+    return ReplicationSettings(
+        source_token=reading.text("DEFAULT", "sourcetoken"),
+        target_token=reading.text("DEFAULT", "targettoken"),
     )
 
 

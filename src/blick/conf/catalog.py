@@ -15,6 +15,7 @@ from blick.conf.options import (
     messaging,
     policy,
     quota,
+    replication,
     scrub,
     server,
     stores,
@@ -27,7 +28,8 @@ RESERVED_PREFIX = "os_glance_"
 RESERVED_STORES = ("os_glance_staging_store", "os_glance_tasks_store")
 
 _SUBJECTS = (
-    server, api, quota, log, database, identity, policy, stores, imports, cache, scrub, messaging, key_manager, machine,
+    server, api, quota, log, database, identity, policy, stores, imports, cache, scrub, replication, messaging,
+    key_manager, machine,
 )  # fmt: skip
 _TYPE_NAMES = {"filesystem": "file", "vmware_datastore": "vmware", "vsphere": "vmware", "https": "http"}
 

@@ -137,6 +137,14 @@ class ScrubSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicationSettings:
+    """What glance-replicator shows to the service that it reads from, and to the one that it writes to."""
+
+    source_token: str | None = field(default=None, repr=False)
+    target_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFormatSettings:
     """Which formats there are and how strictly content is checked against them."""
 
@@ -301,6 +309,7 @@ class Settings:
     jobs: JobSettings = field(default_factory=JobSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
     scrub: ScrubSettings = field(default_factory=ScrubSettings)
+    replication: ReplicationSettings = field(default_factory=ReplicationSettings)
     image_format: ImageFormatSettings = field(default_factory=ImageFormatSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
