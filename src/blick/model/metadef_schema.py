@@ -199,7 +199,7 @@ DOCUMENTS: Final[Mapping[str, Schema]] = {
 _STRICT_NAME: Schema = {"type": "string", "maxLength": NAME_MAX_CHARACTERS}
 _STRICT_PROPERTY: Schema = {
     **_PROPERTY,
-    "required": {"not": {}},
+    "required": {**_STRING_ARRAY, "minItems": 1},
     "minLength": _COUNTS["positiveInteger"],
     "maxLength": _COUNTS["positiveInteger"],
     "minItems": _COUNTS["positiveInteger"],

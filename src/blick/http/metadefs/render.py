@@ -25,7 +25,7 @@ NAMESPACES_PATH: Final = "/v2/metadefs/namespaces"
 _DEFINITION_KEYS: Final = (
     "name", "type", "title", "description", "operators", "default", "readonly", "minimum", "maximum", "enum",
     "pattern", "minLength", "maxLength", "confidential", "items", "uniqueItems", "minItems", "maxItems",
-    "additionalItems",
+    "additionalItems", "required",
 )  # fmt: skip
 
 
