@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, insert, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, insert, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from blick.db.exact import exactly
@@ -154,7 +154,7 @@ def _never_null(name: str) -> ColumnElement[Any]:
     if name == "updated_at":
         return func.coalesce(columns.updated_at, columns.created_at)
     if name == "protected":
-        return func.coalesce(columns.protected, false())
+        return case((columns.protected == true(), 1), else_=0)
     if name in ("display_name", "description", "visibility"):
         return func.coalesce(columns[name], literal(""))
     return columns[name]
