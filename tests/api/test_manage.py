@@ -15,7 +15,10 @@ from blick.db import upgrade
 
 UP_TO_DATE = "Database is up to date. No migrations needed.\n"
 ADDED = f"Upgraded database to: blick {upgrade.HEAD}, current revision(s): 2024_1_contract01\n"
-ACTIONS = ["check", "contract", "expand", "migrate", "sync", "upgrade", "version", "version_control"]
+ACTIONS = [
+    "check", "contract", "expand", "migrate", "purge", "purge_images_table", "sync", "upgrade", "version",
+    "version_control",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

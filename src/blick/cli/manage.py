@@ -14,6 +14,7 @@ import click
 from blick.cli.database import configured, database_options
 from blick.cli.glance_flags import chosen, glance_flags, settings_for
 from blick.cli.main import run
+from blick.cli.purge import logged_purge, logged_purge_images, printed_purge, printed_purge_images
 from blick.conf.settings import DatabaseSettings
 from blick.db import adoption, upgrade
 from blick.db.engine import Database, open_database
@@ -208,6 +209,11 @@ for _name, _command in _ACTIONS.items():
     _database_group.add_command(_command, _name)
     database_actions.add_command(_command, _name)
     glance_manage.add_command(_command, f"db_{_name}")
+# They came when nobody wrote db_… any more.
+for _command in (logged_purge, logged_purge_images):
+    _database_group.add_command(_command)
+for _command in (printed_purge, printed_purge_images):
+    database_actions.add_command(_command)
 
 
 def main() -> None:

@@ -52,13 +52,13 @@ def add(connection: Connection, image_id: str, member_id: str, quota: int, now: 
     table = image_members
     newest = select(func.max(table.c.id)).where(table.c.image_id == image_id, exactly(table.c.member, member_id))
     old_id = connection.execute(newest).scalar()
-    if old_id is not None:
-        connection.execute(
-            update(table)
-            .where(table.c.id == old_id)
-            .values(status=PENDING, deleted=False, deleted_at=null(), updated_at=now)
-        )
-    else:
+    revived = (
+        update(table)
+        .where(table.c.id == old_id)
+        .values(status=PENDING, deleted=False, deleted_at=null(), updated_at=now)
+    )
+    # It may be purged at this very moment.
+    if old_id is None or connection.execute(revived).rowcount == 0:
         _insert(connection, image_id, member_id, now)
     return of_image(connection, image_id, only=member_id)[0]
 
