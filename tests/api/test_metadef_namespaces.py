@@ -352,8 +352,8 @@ class TestShow:
         """And what other software put there is shown as far as it can be."""
         await create(
             service,
-            objects=[{"name": name} for name in ("broken", "null", "partly", "good")],
-            properties=dict.fromkeys(("broken", "list", "good", "foreign"), P),
+            objects=[{"name": name} for name in ("broken", "null", "partly", "surrogate", "good")],
+            properties=dict.fromkeys(("broken", "list", "deep", "good", "foreign"), P),
         )
         foreign = {**P, "enum": [1, "b"], "default": 5, "minimum": 1.5, "confidential": True, "x-own": 1, "title": None}
         objects, properties = tables.metadef_objects, tables.metadef_properties
@@ -361,9 +361,11 @@ class TestShow:
             for table, name, text in (
                 (objects, "broken", "{"),
                 (objects, "null", "null"),
+                (objects, "surrogate", json.dumps({"a": {**P, "title": "\ud800"}})),
                 (objects, "partly", json.dumps({"a": P, "b": 5})),
                 (properties, "broken", ""),
                 (properties, "list", "[]"),
+                (properties, "deep", '{"default":' + "[" * 20_000 + "]" * 20_000 + "}"),
                 (properties, "foreign", json.dumps(foreign)),
             ):
                 connection.execute(update(table).where(table.c.name == name).values(json_schema=text))
@@ -389,7 +391,7 @@ class TestShow:
         assert shown.keys().isdisjoint({"visibility", "protected", "updated_at"})
         assert await listed(service) == ["ns"]
         left_out = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-        assert len(left_out) == 4
+        assert len(left_out) == 6
 
 
 class TestReplace:

@@ -7,6 +7,7 @@ from dataclasses import replace as changed
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -29,8 +30,8 @@ def record(row: Sequence[Any]) -> MetadefObject | None:
     """
     name, description, required, text, created_at, updated_at = row
     try:
-        properties = json.loads(text) or {}
-    except ValueError:
+        properties = msgspec.json.decode(text) or {}
+    except (ValueError, RecursionError):
         properties = None
     if not isinstance(properties, dict):
         _log.error("metadata definition object %s is left out: what is kept of it is malformed", name)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -23,8 +24,8 @@ def record(row: Sequence[Any]) -> MetadefProperty | None:
     """A row of `COLUMNS`; None, and a line in the log, where it is malformed."""
     name, text = row
     try:
-        schema = json.loads(text)
-    except ValueError:
+        schema = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
         schema = None
     if not isinstance(schema, dict):
         _log.error("metadata definition property %s is left out: what is kept of it is malformed", name)
