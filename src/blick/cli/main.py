@@ -17,6 +17,8 @@ COMMANDS = {
     "db": ("blick.cli.manage", "database_actions"),
     "stores": ("blick.cli.stores", "stores"),
     "scrub": ("blick.cli.scrub", "scrub"),
+    "replicate": ("blick.cli.replicator", "replicate"),
+    "status": ("blick.cli.status", "status"),
     "user": ("blick.cli.user", "user"),
     "project": ("blick.cli.project", "project"),
     "role": ("blick.cli.role", "role"),
