@@ -27,8 +27,9 @@ from blick.jobs.sealing import Sealer
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops.imports.plugins.registry import plugins_of
+from blick.ops.metadefs import files as metadef_files
 from blick.ops.resumable_uploads.here import UploadsHere
-from blick.ops.services import Services, epoch_ms, this_process
+from blick.ops.services import Services, epoch_ms, this_process, utc_now
 from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
@@ -218,8 +219,12 @@ def _identity(settings: Settings, database: Database) -> tuple[Identity, Mapping
 
 
 def first_start(settings: Settings, data_dir: Path, url: str) -> None:
-    """Give a new standalone service its first users, and tell clients where it is: `clouds.yaml`, `openrc`."""
-    from blick.identity.embedded.bootstrap import FirstUsers, bootstrap
+    """Give a new standalone service its first users, and what metadata definitions come with Blick.
+
+    Clients are told where it is: `clouds.yaml`, `openrc`.
+    Who removes the definitions later finds none after the next start, either.
+    """
+    from blick.identity.embedded.bootstrap import FirstUsers, bootstrap, has_users
     from blick.identity.embedded.client_files import write_client_files
 
     def publish(users: FirstUsers | None) -> None:
@@ -227,6 +232,8 @@ def first_start(settings: Settings, data_dir: Path, url: str) -> None:
 
     database = open_database(settings.database)
     try:
+        if not has_users(database):
+            metadef_files.load_shipped(database, utc_now)
         users = bootstrap(database, token_ttl_s=settings.identity.token_ttl_s, now_ms=epoch_ms(), publish=publish)
         if users is None:
             publish(None)

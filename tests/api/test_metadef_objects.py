@@ -63,9 +63,10 @@ async def test_create_and_show(service: Service) -> None:
 async def test_what_is_not_set_is_left_out(service: Service) -> None:
     await make_namespace(service)
     made = await service.call("admin", "POST", OBJECTS, json={"name": "Bare"})
-    assert made.json().keys() == {"name", "properties", "created_at", "updated_at", "self", "schema"}
-    assert made.json()["properties"] == {}
-    assert (await service.call("admin", "GET", f"{OBJECTS}/Bare")).json() == made.json()
+    assert made.json().keys() == {"name", "created_at", "updated_at", "self", "schema"}
+    shown = (await service.call("admin", "GET", f"{OBJECTS}/Bare")).json()
+    assert shown == {**made.json(), "required": [], "properties": {}}
+    assert list(shown) == ["name", "required", "properties", "created_at", "updated_at", "self", "schema"]
 
 
 async def test_list_in_the_order_in_which_they_came(service: Service) -> None:
@@ -100,7 +101,8 @@ async def test_update_replaces_everything(service: Service) -> None:
         "self": f"{OBJECTS}/Drive",
         "schema": "/v2/schemas/metadefs/object",
     }
-    assert (await service.call("admin", "GET", f"{OBJECTS}/Drive")).json() == changed.json()
+    shown = (await service.call("admin", "GET", f"{OBJECTS}/Drive")).json()
+    assert shown == {**changed.json(), "required": []}
     gone = await service.call("admin", "GET", f"{OBJECTS}/Disk")
     assert (gone.status_code, "Could not find metadata object Disk" in gone.text) == (404, True)
 

@@ -14,6 +14,16 @@ import click
 from blick.cli.database import configured, database_options
 from blick.cli.glance_flags import chosen, glance_flags, settings_for
 from blick.cli.main import run
+from blick.cli.metadefs import (
+    legacy_export,
+    legacy_load,
+    logged_export,
+    logged_load,
+    printed_export,
+    printed_load,
+    printed_unload,
+    unload,
+)
 from blick.cli.purge import logged_purge, logged_purge_images, printed_purge, printed_purge_images
 from blick.conf.settings import DatabaseSettings
 from blick.db import adoption, upgrade
@@ -59,7 +69,7 @@ def version(ctx: click.Context, /, **_words: Any) -> None:
 @_words
 @click.pass_context
 def check(ctx: click.Context, /, **_words: Any) -> None:
-    """Report any pending database upgrades."""
+    """Report any pending database upgrades; exits with 3 if there are any."""
     with _database(ctx) as database:
         current = upgrade.is_current(database)
     if current:
@@ -214,6 +224,13 @@ for _command in (logged_purge, logged_purge_images):
     _database_group.add_command(_command)
 for _command in (printed_purge, printed_purge_images):
     database_actions.add_command(_command)
+for _command in (logged_load, unload, logged_export):
+    _database_group.add_command(_command)
+for _command in (printed_load, printed_unload, printed_export):
+    database_actions.add_command(_command)
+for _command in (legacy_load, legacy_export):
+    glance_manage.add_command(_command)
+glance_manage.add_command(unload, "db_unload_metadefs")
 
 
 def main() -> None:

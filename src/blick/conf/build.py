@@ -191,6 +191,7 @@ def _database(reading: Reading) -> DatabaseSettings:
         db_inc_retry_interval=get("db_inc_retry_interval"),
         db_max_retry_interval_s=get("db_max_retry_interval"),
         connection_debug=get("connection_debug"),
+        metadata_source_path=_path(reading, "DEFAULT", "metadata_source_path"),
     )
 
 

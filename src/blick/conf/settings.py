@@ -164,6 +164,7 @@ class DatabaseSettings:
     `location_key` (16, 24 or 32 bytes) encrypts where images' data lies; None: it is written plainly.
     `max_retries` and `retry_interval_s` are for the start; negative: for ever. The `db_` ones are for running
     transactions whose connection was lost, where `use_db_reconnect`.
+    Commands load metadata definitions into it from `metadata_source_path`; None: those that come with Blick.
     """
 
     connection: str = "sqlite://"
@@ -183,6 +184,7 @@ class DatabaseSettings:
     db_inc_retry_interval: bool = True
     db_max_retry_interval_s: int = 10
     connection_debug: int = 0
+    metadata_source_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

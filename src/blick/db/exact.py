@@ -8,9 +8,11 @@ is meant, does not.
 from collections.abc import Iterable
 from typing import Any, Self
 
-from sqlalchemy import Boolean, ColumnElement, false, or_
+from sqlalchemy import Boolean, ColumnElement, Connection, false, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from blick.model.text import is_storable
 
 
 class exactly(FunctionElement[bool]):  # noqa: N801 - reads like the operator that it stands for
@@ -28,6 +30,11 @@ class exactly(FunctionElement[bool]):  # noqa: N801 - reads like the operator th
 def exactly_one_of(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
     """The column is one of those texts, to the letter."""
     return or_(false(), *[exactly(column, value) for value in values])
+
+
+def can_hold(connection: Connection, text: str) -> bool:
+    """Could a column of this database be that text? For MariaDB and MySQL comparing with what none can is an error."""
+    return connection.dialect.name not in ("mysql", "mariadb") or is_storable(text)
 
 
 @compiles(exactly)

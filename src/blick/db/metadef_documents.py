@@ -42,6 +42,11 @@ def create(
 def delete_whole(connection: Connection, namespace_id: int) -> None:
     """The namespace and what lies in it; resource types stay. Raises NotFound, Forbidden (it is protected)."""
     require_unprotected(metadef_namespaces.hold(connection, namespace_id))
+    remove_whole(connection, namespace_id)
+
+
+def remove_whole(connection: Connection, namespace_id: int) -> None:
+    """The same for a namespace that is held, protected or not."""
     for table in (
         tables.metadef_tags,
         tables.metadef_objects,

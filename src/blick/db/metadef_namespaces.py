@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, insert, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from blick.db.exact import exactly
+from blick.db.exact import can_hold, exactly
 from blick.db.tables import metadef_namespace_resource_types, metadef_namespaces, metadef_resource_types
 from blick.model.errors import Conflict, NotFound
 from blick.model.metadef import PUBLIC, Association, MetadefNamespace, NewNamespace
@@ -29,6 +29,8 @@ def record(row: Sequence[Any]) -> MetadefNamespace:
 
 def get(connection: Connection, name: str) -> MetadefNamespace | None:
     """The namespace of that name, compared as the database's collation says: so it is unique. One statement."""
+    if not can_hold(connection, name):
+        return None
     row = connection.execute(select(*COLUMNS).where(metadef_namespaces.c.namespace == name)).first()
     return None if row is None else record(row)
 
@@ -48,9 +50,9 @@ def hold(connection: Connection, namespace_id: int) -> MetadefNamespace:
 
 def add(connection: Connection, new: NewNamespace, owner: str, now: datetime) -> MetadefNamespace:
     """A namespace with nothing in it. Raises Conflict where its name is taken."""
-    values = {**_values(new, owner), "created_at": now, "updated_at": now}
+    row = {**values(new, owner), "created_at": now, "updated_at": now}
     try:
-        key = connection.execute(insert(metadef_namespaces), values).inserted_primary_key
+        key = connection.execute(insert(metadef_namespaces), row).inserted_primary_key
     except IntegrityError as error:
         raise Conflict(f"The metadata definition namespace={new.name} already exists.") from error
     assert key is not None
@@ -66,7 +68,7 @@ def replace(
     held = hold(connection, namespace_id)
     changing = update(metadef_namespaces).where(metadef_namespaces.c.id == namespace_id)
     try:
-        connection.execute(changing.values(**_values(new, owner), updated_at=now))
+        connection.execute(changing.values(**values(new, owner), updated_at=now))
     except IntegrityError as error:
         raise Conflict(
             "Invalid update. It would result in a duplicate metadata definition namespace with the same name of "
@@ -85,7 +87,8 @@ def replace(
     )
 
 
-def _values(new: NewNamespace, owner: str) -> dict[str, Any]:
+def values(new: NewNamespace, owner: str) -> dict[str, Any]:
+    """What is kept of it, by column."""
     return {
         "namespace": new.name,
         "display_name": new.display_name,
@@ -110,7 +113,7 @@ def page(connection: Connection, query: NamespaceQuery, seen_by: str | None, *, 
     if query.visibility is not None:
         wanted.append(metadef_namespaces.c.visibility == query.visibility)
     if query.resource_types is not None:
-        wanted.append(_associated_with(query.resource_types))
+        wanted.append(_associated_with([each for each in query.resource_types if can_hold(connection, each)]))
     keys = [key.desc() if query.sort.descending else key.asc() for key in order]
     number = func.row_number().over(order_by=keys).label("number")
     listed = select(*COLUMNS, number).where(*wanted).order_by(*keys).limit(query.limit).subquery()
@@ -163,7 +166,8 @@ def _never_null(name: str) -> ColumnElement[Any]:
 def _place(
     connection: Connection, marker: str, order: Sequence[ColumnElement[Any]], visible: ColumnElement[bool]
 ) -> Sequence[Any]:
-    found = connection.execute(select(*order).where(metadef_namespaces.c.namespace == marker, visible)).first()
+    wanted = select(*order).where(metadef_namespaces.c.namespace == marker, visible)
+    found = connection.execute(wanted).first() if can_hold(connection, marker) else None
     if found is None:
         raise NotFound(f"Metadata definition namespace={marker} was not found.")
     return tuple(found)

@@ -39,7 +39,7 @@ def record(row: Sequence[Any]) -> MetadefObject | None:
     sound = {key: value for key, value in properties.items() if isinstance(value, dict)}
     if len(sound) < len(properties):
         _log.error("metadata definition object %s: malformed properties are left out", name)
-    names = tuple(each for each in (required or "").split(",") if each) or None
+    names = [each for each in (required or "").split(",") if each]
     return MetadefObject(name, description, names, sound, created_at, updated_at)
 
 
@@ -83,12 +83,10 @@ def get(connection: Connection, namespace_id: int, name: str) -> MetadefObject |
 
 
 def add(connection: Connection, namespace_id: int, item: MetadefObject, now: datetime) -> MetadefObject:
-    """Put it into the namespace; give it as it is kept. Raises Conflict where its name is taken, NotFound."""
+    """Put it into the namespace; give it as it came, with times. Raises Conflict where its name is taken, NotFound."""
     hold(connection, namespace_id)
     insert_all(connection, namespace_id, [item], now)
-    return changed(
-        item, required=item.required or None, properties=item.properties or {}, created_at=now, updated_at=now
-    )
+    return changed(item, created_at=now, updated_at=now)
 
 
 def replace(
@@ -96,6 +94,7 @@ def replace(
 ) -> MetadefObject | None:
     """Put `item` in the place of the object `name`, which may get another name by that; None: there is none.
 
+    Gives it as it came, with times.
     Raises Conflict where the new name is taken, NotFound where the namespace went away.
     """
     hold(connection, namespace_id)
@@ -104,7 +103,8 @@ def replace(
         count = connection.execute(statement).rowcount
     except IntegrityError as error:
         raise taken([item.name]) from error
-    return get(connection, namespace_id, item.name) if count else None
+    kept = get(connection, namespace_id, item.name) if count else None
+    return None if kept is None else changed(item, created_at=kept.created_at, updated_at=kept.updated_at)
 
 
 def remove(connection: Connection, namespace_id: int, name: str) -> bool:

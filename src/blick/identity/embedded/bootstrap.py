@@ -35,7 +35,7 @@ def bootstrap(
     failure, with other passwords; the last ones count. What it raises undoes everything. The tables must exist.
     """
     renew_signing_key(database, token_ttl_s=token_ttl_s, now_ms=now_ms)
-    if database.read_now(directory.list_users):
+    if has_users(database):
         return None
     first = FirstUsers(generate_password(), generate_password())
     roles = [Role(uuid.uuid4().hex, name) for name in ROLES]
@@ -44,6 +44,11 @@ def bootstrap(
         (_user("demo", first.demo_password, now_ms), _project("demo", "For trying things out", now_ms), "member"),
     ]
     return first if database.write_now(directory.insert_first, roles, accounts, lambda: publish(first)) else None
+
+
+def has_users(database: Database) -> bool:
+    """Was it ever made usable? Blocks."""
+    return bool(database.read_now(directory.list_users))
 
 
 def renew_signing_key(database: Database, *, token_ttl_s: int, now_ms: int) -> None:
