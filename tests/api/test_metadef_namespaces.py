@@ -345,7 +345,7 @@ class TestShow:
 
     async def test_it_is_not_there(self, service: Service) -> None:
         status, text = await refused(service, "GET", f"{NAMESPACES}/none")
-        assert (status, "namespace none not found" in text) == (404, True)
+        assert (status, "Metadata definition namespace=none was not found." in text) == (404, True)
 
     @on_every_engine
     async def test_malformed_rows_are_left_out(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:

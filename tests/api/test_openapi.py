@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from blick.http.app import App
 from blick.http.routes import ROUTES
 from tests.support.callers import HeaderIdentity
+from tests.support.metadefs import NAMESPACES, whole
 from tests.support.service import OCTETS, PATCH_2_1, Service
 
 PATHS = {f"/v2{route.path}" for route in ROUTES}
@@ -107,6 +108,19 @@ async def test_answers_are_as_it_says(service: Service) -> None:
     check("image_tasks", (await service.call("owner", "GET", f"{path}/tasks")).json())
     check("versions", (await service.call("anonymous", "GET", "/versions")).json())
     check("json_schema", (await service.call("owner", "GET", "/v2/schemas/tasks")).json())
+    check("json_schema", (await service.call("owner", "GET", "/v2/schemas/metadefs/namespaces")).json())
+    check("metadef_namespace", (await service.call("admin", "POST", NAMESPACES, json=whole())).json())
+    for name, place in (
+        ("metadef_namespace", "/ns"),
+        ("metadef_namespaces", ""),
+        ("metadef_associations", "/ns/resource_types"),
+        ("metadef_objects", "/ns/objects"),
+        ("metadef_properties", "/ns/properties"),
+        ("metadef_tags", "/ns/tags"),
+    ):
+        check(name, (await service.call("admin", "GET", f"{NAMESPACES}{place}")).json())
+    check("metadef_resource_types", (await service.call("admin", "GET", "/v2/metadefs/resource_types")).json())
+    check("new_metadef_namespace", whole())
     refused = await service.call("owner", "GET", "/v2/images/nothing", headers={"accept": "application/json"})
     check("error", refused.json())
     patched = await service.call("owner", "PATCH", path, headers=PATCH_2_1, json=[])

@@ -1,10 +1,11 @@
-"""The schema documents (spec: images-api §19)."""
+"""The schema documents (spec: images-api §19, metadefs-api §4)."""
 
 import json
 from typing import Any
 
 import pytest
 
+from blick.model.metadef_schema import DOCUMENTS
 from tests.support.service import Service
 
 NAMES = ("image", "images", "member", "members", "task", "tasks")
@@ -84,3 +85,13 @@ async def test_stable_and_for_authenticated_callers_only(service: Service) -> No
         first = (await service.call("owner", "GET", f"/v2/schemas/{name}")).content
         assert (await service.call("admin", "GET", f"/v2/schemas/{name}")).content == first
         assert json.loads(first)["name"] == name
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_metadata_definitions(service: Service, name: str) -> None:
+    """Whoever is known may read them."""
+    answer = await service.call("roleless", "GET", f"/v2/schemas/metadefs/{name}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == DOCUMENTS[name]
+    refused = await service.call("admin", "POST", f"/v2/schemas/metadefs/{name}")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")

@@ -76,4 +76,4 @@ async def passing(
 
 def not_found(name: str) -> NotFound:
     """The answer about a namespace that is not there, or that the caller may not know of."""
-    return NotFound(f"Metadata definition namespace {name} not found.")
+    return NotFound(f"Metadata definition namespace={name} was not found.")
