@@ -16,8 +16,8 @@ from blick.db import upgrade
 UP_TO_DATE = "Database is up to date. No migrations needed.\n"
 ADDED = f"Upgraded database to: blick {upgrade.HEAD}, current revision(s): 2024_1_contract01\n"
 ACTIONS = [
-    "check", "contract", "expand", "migrate", "purge", "purge_images_table", "sync", "upgrade", "version",
-    "version_control",
+    "check", "contract", "expand", "export_metadefs", "load_metadefs", "migrate", "purge", "purge_images_table",
+    "sync", "unload_metadefs", "upgrade", "version", "version_control",
 ]  # fmt: skip
 
 
