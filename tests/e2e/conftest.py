@@ -42,6 +42,13 @@ def demo_by_openrc(site: Site) -> Clients:
 
 
 @pytest.fixture(scope="package")
+def admin_by_openrc(site: Site) -> Clients:
+    """The clients of an administrator, by settings in the environment."""
+    settings = {f"OS_{name.upper()}": str(value) for name, value in site.auth("admin").items()}
+    return Clients(site.server.environment | settings | {"OS_IDENTITY_API_VERSION": "3"})
+
+
+@pytest.fixture(scope="package")
 def partner_auth(site: Site) -> dict[str, Any]:
     """The auth section of a user of another project than demo's."""
     return site.auth("partner")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.images import MIB, QCOW2, convert, fill
-from tests.support.site import Site, on_every_identity
+from tests.support.site import Site, on_every_identity, sdk_connection
 
 pytestmark = [
     pytest.mark.needs("clients", "qemu"),
@@ -21,13 +21,7 @@ pytestmark = [
 @pytest.fixture
 def images(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The library's image service for user demo, version 2 (its types allow for version 1 too)."""
-    import openstack
-
-    for name, value in site.server.environment.items():
-        monkeypatch.setenv(name, value)
-    path, cloud = site.clouds["demo"]
-    config = openstack.config.OpenStackConfig(config_files=[str(path)], load_envvars=False)
-    with openstack.connection.Connection(config=config.get_one(cloud=cloud)) as connection:
+    with sdk_connection(site, "demo", monkeypatch) as connection:
         yield connection.image
 
 

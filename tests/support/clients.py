@@ -39,9 +39,17 @@ class Clients:
         return self.run("glance", *arguments)
 
     def glance_record(self, *arguments: object) -> dict[str, str]:
-        """The table of one image that `glance ARGUMENTS` prints: value by property."""
-        rows = (line.strip("| ").split("|") for line in self.glance(*arguments).splitlines() if line.startswith("|"))
-        return {cells[0].strip(): cells[1].strip() for cells in rows if len(cells) == 2}
+        """The table of one thing that `glance ARGUMENTS` prints: value by property."""
+        return {cells[0]: cells[1] for cells in self._glance_table(*arguments) if len(cells) == 2}
+
+    def glance_list(self, *arguments: object) -> list[tuple[str, ...]]:
+        """The rows of the list that `glance ARGUMENTS` prints, without the headings."""
+        return self._glance_table(*arguments)[1:]
+
+    def _glance_table(self, *arguments: object) -> list[tuple[str, ...]]:
+        """What is between the lines of a table."""
+        lines = [line for line in self.glance(*arguments).splitlines() if line.startswith("|")]
+        return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines]
 
     def run(self, program: str, *arguments: object) -> str:
         """Runs a client whose output goes into a pipe and whose input is a terminal; ClientFailedError when it fails.

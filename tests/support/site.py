@@ -71,6 +71,19 @@ def keystone_site(folder: Path) -> Iterator[Site]:
             yield Site(server, clouds, openrc | {"OS_IDENTITY_API_VERSION": "3"})
 
 
+@contextmanager
+def sdk_connection(site: Site, user: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """openstacksdk as a user of the site, with nothing of this process's own settings."""
+    import openstack
+
+    for name, value in site.server.environment.items():
+        monkeypatch.setenv(name, value)
+    path, cloud = site.clouds[user]
+    config = openstack.config.OpenStackConfig(config_files=[str(path)], load_envvars=False)
+    with openstack.connection.Connection(config=config.get_one(cloud=cloud)) as connection:
+        yield connection
+
+
 def _partner(server: BlickServer) -> Path:
     """Makes a user in a project of its own with the server's commands, and a file with its cloud."""
     password_file = server.folder / "partner-password"
