@@ -60,8 +60,12 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; "--database mariadb": lists there; "--stores": images in and out of each kind; "--imports": imports)
+bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; "--database mariadb": lists there; "--stores": images in and out of each kind; "--imports": imports; "--purge": db purge)
 	$(BIN)/python -m tests.bench $(BENCH)
+
+.PHONY: man
+man: $(READY) ## Write a manual page for every command to build/man (man -M build/man blick-db)
+	$(BIN)/python -m blick.cli.manual build/man
 
 .PHONY: deps
 deps: ## Install what the real parts of the tests need (says what)

@@ -9,6 +9,8 @@ set -euo pipefail
 
 # One line per part of tests/support/parts.py: what its programs come from.
 packages=(
+  bash zsh fish     # bash, zsh, fish: complete the arguments of commands
+  groff-base        # groff: shows manual pages
   qemu-utils        # qemu:  qemu-img, makes and reads images in every format
   gzip bzip2        # packers: compress
   xz-utils zstd zip # packers: likewise

@@ -151,6 +151,10 @@ PARTS: dict[str, Part] = {
         "the real clients: openstack, glance and openstacksdk",
         venv(scripts=("openstack", "glance"), modules=("openstack",)),
     ),
+    "bash": Part("bash, a shell", programs("bash")),
+    "zsh": Part("zsh, a shell", programs("zsh")),
+    "fish": Part("fish, a shell", programs("fish")),
+    "groff": Part("groff, which man shows its pages with", programs("groff")),
     "qemu": Part("qemu-img, to make and read images", programs("qemu-img")),
     "packers": Part(
         "programs that compress, each in its own format", programs("gzip", "bzip2", "xz", "zstd", "pzstd", "zip")

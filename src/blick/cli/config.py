@@ -1,6 +1,5 @@
 """`blick config`: what a configuration says, before it is started with."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blick.cli.output import format_option, print_document
 from blick.model.errors import StartRefused
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def config() -> None:
 @config.command()
 @click.argument("files", type=_FILE, nargs=-1)
 @click.option("--config-dir", "folders", type=_FILE, multiple=True, help="A folder whose *.conf files are read last.")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True)
-def check(files: tuple[Path, ...], folders: tuple[Path, ...], format_: str) -> None:
+@format_option
+def check(files: tuple[Path, ...], folders: tuple[Path, ...], format_name: str) -> None:
     """Explain configuration FILES, or those that the service would find by itself.
 
     Shows every option that is set, its value (no secrets) and where it is known from, then what there is to say about
-    it. Exits with 1 if the service would refuse to start.
+    it, with file and line. Exits with 1 if the service would refuse to start.
     """
     from blick.conf.load import default_files, examine
 
@@ -40,10 +40,10 @@ def check(files: tuple[Path, ...], folders: tuple[Path, ...], format_: str) -> N
     if not chosen and not folders:
         raise StartRefused("No configuration file found. Name one.")
     examined = examine(chosen, folders)
-    if format_ == "table":
+    if format_name == "table":
         _print_tables(examined)
     else:
-        click.echo(_document(examined, format_), nl=format_ == "json")
+        print_document(_document(examined), format_name)
     sys.exit(1 if examined.errors else 0)
 
 
@@ -67,8 +67,8 @@ def _shown(known: "SetOption") -> Any:
     return _MASK if known.option.secret and known.value else known.value
 
 
-def _document(examined: "Examined", format_: str) -> str:
-    content = {
+def _document(examined: "Examined") -> dict[str, Any]:
+    return {
         "starts": not examined.errors,
         "files": [str(file) for file in examined.files],
         "options": [
@@ -87,11 +87,6 @@ def _document(examined: "Examined", format_: str) -> str:
             for finding in examined.findings
         ],
     }
-    if format_ == "json":
-        return json.dumps(content, indent=2)
-    import yaml  # type: ignore[import-untyped]  # it ships no types
-
-    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _listed(value: Any) -> Any:

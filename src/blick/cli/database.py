@@ -10,7 +10,7 @@ import click
 from blick.conf import load
 from blick.conf.settings import Settings
 from blick.db import identity as directory
-from blick.db.engine import Database, open_database
+from blick.db.engine import Database, open_database, told
 from blick.model.errors import StartRefused
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,9 +43,12 @@ def identity_database(data: Path, config_files: Sequence[Path]) -> Iterator[Data
     settings = configured(data, config_files)
     database = open_database(settings.database)
     try:
-        if not database.read_now(directory.tables_exist):
-            raise StartRefused("The database has no tables for users yet: start the service once with `blick serve`.")
-        yield database
+        with told(database):
+            if not database.read_now(directory.tables_exist):
+                raise StartRefused(
+                    "The database has no tables for users yet: start the service once with `blick serve`."
+                )
+            yield database
     finally:
         database.close()
 

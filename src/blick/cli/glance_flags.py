@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from blick.cli.completion import SHELLS, script
 from blick.conf import load
 from blick.conf.log import set_up_logging
 from blick.conf.settings import Settings
@@ -49,7 +50,7 @@ def glance_flags(command: F) -> F:
         command = flag(command)
     command = click.option(
         "--shell_completion",
-        type=click.Choice(["bash", "zsh"]),
+        type=click.Choice(SHELLS),
         is_eager=True,
         expose_value=False,
         callback=_print_completion,
@@ -89,11 +90,5 @@ def settings_without_files(program: str, flags: Chosen) -> Settings:
 def _print_completion(ctx: click.Context, _parameter: click.Parameter, shell: str | None) -> None:
     if not shell:
         return
-    from click.shell_completion import get_completion_class
-
-    program = ctx.info_name or ""
-    found = get_completion_class(shell)
-    assert found is not None, "one of the choices"
-    variable = f"_{program}_COMPLETE".replace("-", "_").upper()
-    click.echo(found(ctx.command, {}, program, variable).source())
+    click.echo(script(shell, ctx.info_name or ""))
     ctx.exit()

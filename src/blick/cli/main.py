@@ -1,8 +1,9 @@
 """The `blick` command: every subcommand by name, loaded when it is called."""
 
 import importlib
+import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -22,6 +23,7 @@ COMMANDS = {
     "user": ("blick.cli.user", "user"),
     "project": ("blick.cli.project", "project"),
     "role": ("blick.cli.role", "role"),
+    "completion": ("blick.cli.completion", "completion"),
 }
 
 
@@ -53,5 +55,13 @@ def run(command: click.Command, **options: Any) -> None:
     try:
         command.main(**options)
     except BlickError as error:
-        click.echo(f"ERROR: {error}", err=True)
-        sys.exit(1)
+        _end(str(error))
+    except OSError as error:
+        if error.filename is None:  # nothing that an operator could mend
+            raise
+        _end(f"{os.fsdecode(error.filename)}: {error.strerror}.")
+
+
+def _end(reason: str) -> NoReturn:
+    click.echo(f"ERROR: {reason}", err=True)
+    sys.exit(1)

@@ -27,7 +27,7 @@ from blick.cli.metadefs import (
 from blick.cli.purge import logged_purge, logged_purge_images, printed_purge, printed_purge_images
 from blick.conf.settings import DatabaseSettings
 from blick.db import adoption, upgrade
-from blick.db.engine import Database, open_database
+from blick.db.engine import Database, open_database, told
 from blick.model.errors import StartRefused
 
 _CHECK_EXPAND = 3
@@ -50,7 +50,8 @@ def _database(ctx: click.Context) -> Iterator[Database]:
     settings: Settings = ctx.obj
     database = open_database(settings())
     try:
-        yield database
+        with told(database):
+            yield database
     finally:
         database.close()
 

@@ -31,7 +31,7 @@ def format_option(command: F) -> F:
 def print_records(records: Sequence[Record], columns: Sequence[str], format_name: str) -> None:
     """A list, one line each in a table. `columns` are the keys to show and their order."""
     if format_name != "table":
-        _print_data([{column: record[column] for column in columns} for record in records], format_name)
+        print_document([{column: record[column] for column in columns} for record in records], format_name)
         return
     _print_table(columns, [[record[column] for column in columns] for record in records])
 
@@ -39,12 +39,13 @@ def print_records(records: Sequence[Record], columns: Sequence[str], format_name
 def print_record(record: Record, format_name: str) -> None:
     """One record, one line per field in a table."""
     if format_name != "table":
-        _print_data(dict(record), format_name)
+        print_document(dict(record), format_name)
         return
     _print_table(("field", "value"), list(record.items()))
 
 
-def _print_data(data: Any, format_name: str) -> None:
+def print_document(data: Any, format_name: str) -> None:
+    """Anything that JSON can hold, as `json` or `yaml`."""
     import msgspec
 
     if format_name == "json":

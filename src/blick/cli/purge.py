@@ -13,7 +13,7 @@ import click
 from blick.cli.output import format_option, print_records
 from blick.conf.settings import DatabaseSettings
 from blick.db import upgrade
-from blick.db.engine import open_database
+from blick.db.engine import open_database, told
 from blick.db.purge import Purge, Removed
 from blick.model.errors import StartRefused
 from blick.ops import purge as ops
@@ -149,7 +149,7 @@ def _purge(settings: DatabaseSettings, targets: Sequence[Purge], age_days: int, 
     try:
         if not upgrade.is_current(database):
             raise StartRefused("The database is not up to date. Run `glance-manage db sync` first.")
-        with _showing() as show:
+        with told(database), _showing() as show:
             for table, batch in ops.purge(database, targets, Wanted(before, limit)):
                 outcome.add(table, batch)
                 show(table, outcome.removed[table])

@@ -154,7 +154,10 @@ def _password(file: IO[str] | None) -> str | None:
     """The first line of the file. Raises Invalid where there is none, or too much."""
     if file is None:
         return None
-    password = file.readline(MAX_PASSWORD_BYTES + 2).rstrip("\r\n")
+    try:
+        password = file.readline(MAX_PASSWORD_BYTES + 2).rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{file.name}: not a text file in {error.encoding}.") from error
     if not password or len(password.encode()) > MAX_PASSWORD_BYTES:
         raise Invalid(f"The password file must begin with a line of 1 to {MAX_PASSWORD_BYTES} bytes.")
     return password

@@ -18,7 +18,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One remark about `name` in `group`, written in `place` (a file, a variable, or empty).
+    """One remark about `name` in `group`, written in `place` (file and line, a variable, or empty).
 
     `text` is a whole sentence. It shows no value, except the reason why an option that is no secret is wrong.
     """

@@ -19,7 +19,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SetOption:
-    """An option that somebody set: `value` is typed, `place` is the file, variable or argument it is known from."""
+    """An option that somebody set: `value` is typed, `place` is the line, variable or argument it is known from."""
 
     group: str
     option: Option
@@ -96,7 +96,7 @@ class Reading:
         return (group, name) in self._places
 
     def place(self, group: str, name: str) -> str:
-        """The file, variable or argument an option's value is from; empty for a default."""
+        """The line of a file, variable or argument an option's value is from; empty for a default."""
         return self._places.get((group, name), "")
 
     def options_of(self, group: str) -> tuple[Option, ...]:
@@ -165,12 +165,12 @@ class Reading:
             if index < 0:
                 continue
             text = f"is an old name; write {option.name} in [{group}]."
-            self.findings.append(Finding("warning", "deprecated", *old, text, str(self.files[index].path)))
+            self.findings.append(Finding("warning", "deprecated", *old, text, self.files[index].where(*old)))
             if index > best:
                 best_place, best = old, index
         if best < 0:
             return
-        self._places[group, option.name] = str(self.files[best].path)
+        self._places[group, option.name] = self.files[best].where(*best_place)
         if best_place != (group, option.name):
             self._register_old(best_place, option)
             self._override(group, option, self._read(best_place[0], option, best_place[1]))

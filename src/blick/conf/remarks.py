@@ -38,15 +38,15 @@ def _about_lines(reading: Reading) -> Iterator[Finding]:
             {group for group, _ in file.values} - groups - RETIRED_GROUPS - {group for group, _ in seen}
         ):
             seen.add((group, ""))
-            yield _about_group(group, str(file.path))
+            yield _about_group(group, file.where(group))
         for place, lines in file.values.items():
             if place in known or place in seen or place[0] not in groups:
                 continue
             seen.add(place)
             if place in drivers:
-                yield Finding("warning", "ignored", *place, _NOT_IN_MULTI_STORE, str(file.path))
+                yield Finding("warning", "ignored", *place, _NOT_IN_MULTI_STORE, file.where(*place))
             else:
-                yield from _about_line(*place, lines[-1], str(file.path))
+                yield from _about_line(*place, lines[-1], file.where(*place))
 
 
 def _about_group(group: str, place: str) -> Finding:

@@ -30,10 +30,19 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """One file: its lines by (group, name), in their order. DEFAULT apart, groups are lower case."""
+    """One file: its lines by (group, name), in their order. DEFAULT apart, groups are lower case.
+
+    `numbers`: where the last of them begins, counted from 1; by (group, ""): where the group's first heading stands.
+    """
 
     path: Path
     values: Mapping[tuple[str, str], tuple[str, ...]]
+    numbers: Mapping[tuple[str, str], int]
+
+    def where(self, group: str, name: str = "") -> str:
+        """File and line of the option, or of the group's heading, for people."""
+        number = self.numbers.get((group_name(group), name))
+        return str(self.path) if number is None else f"{self.path}:{number}"
 
 
 def default_sources(program: str, environment: Mapping[str, str], root: Path = Path("/")) -> Sources:
@@ -95,7 +104,21 @@ def parse(path: Path) -> ParsedFile:
         group = group_name(section)
         for name, lines in options.items():
             values[group, name] = values.get((group, name), ()) + tuple(lines)
-    return ParsedFile(path, values)
+    return ParsedFile(path, values, _numbers(path))
+
+
+def _numbers(path: Path) -> Mapping[tuple[str, str], int]:
+    """Line numbers in a file that was parsed without complaint; the parser does not tell them."""
+    numbers: dict[tuple[str, str], int] = {}
+    group = ""
+    with path.open() as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("["):
+                group = group_name(line.rstrip()[1:-1])
+                numbers.setdefault((group, ""), number)
+            elif line.strip() and not line.startswith((" ", "\t", "#", ";")):
+                numbers[group, re.split("[:=]", line, maxsplit=1)[0].strip()] = number
+    return numbers
 
 
 def group_name(section: str) -> str:

@@ -18,7 +18,7 @@ from blick.conf.settings import DatabaseSettings
 from blick.db.connecting import SQLITE_THREADS, Engines, make_engines
 from blick.db.faults import Fault, fault_of, reason_of
 from blick.db.location_cipher import use_cipher
-from blick.model.errors import Invalid, ServiceUnavailable
+from blick.model.errors import Invalid, ServiceUnavailable, StartRefused
 from blick.stream.hop import hop
 
 P = ParamSpec("P")
@@ -190,6 +190,21 @@ def _logged() -> Iterator[None]:
         if isinstance(error.__cause__, DBAPIError):
             _log.error("the database says: %s", reason_of(error.__cause__))
         raise
+
+
+@contextmanager
+def told(database: Database) -> Iterator[None]:
+    """Trouble with the database becomes StartRefused, with the reason: what a command says to its operator."""
+    try:
+        yield
+    except (ServiceUnavailable, Invalid, DBAPIError) as error:
+        found = error if isinstance(error, DBAPIError) else error.__cause__
+        if isinstance(error, Invalid) and not isinstance(found, DBAPIError):
+            raise
+        reason = reason_of(found) if isinstance(found, DBAPIError) else str(error).rstrip(".")
+        raise StartRefused(f"The database {database.engine.url!r} cannot be used: {reason}.") from error
+    except TypeError as error:  # a driver's word for a parameter of the URL that it does not know
+        raise StartRefused(f"[database] connection: {error}.") from error
 
 
 def open_database(settings: DatabaseSettings, answer_within_s: int | None = None) -> Database:

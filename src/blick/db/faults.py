@@ -52,6 +52,8 @@ def fault_of(error: DBAPIError) -> Fault:
     original = error.orig
     if isinstance(original, sqlite3.OperationalError) and ("locked" in str(original) or "busy" in str(original)):
         return Fault.CONFLICT
+    if type(original) is sqlite3.DatabaseError:  # the file is damaged, or something else altogether
+        return Fault.REFUSED
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     known = _by_number(original) or (_by_state(state) if isinstance(state, str) else None)
     if known is not None:

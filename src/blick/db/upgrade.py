@@ -15,9 +15,9 @@ from sqlalchemy import column as sql_column
 from sqlalchemy.exc import DBAPIError
 
 from blick.db import adoption
-from blick.db.engine import Database
+from blick.db.engine import Database, told
 from blick.db.faults import Fault, fault_of, reason_of
-from blick.model.errors import Invalid, ServiceUnavailable, StartRefused
+from blick.model.errors import ServiceUnavailable, StartRefused
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def ensure_current(database: Database, patience: Patience = NO_PATIENCE) -> bool
     Where the server does not answer yet, tries again as `patience` says. Raises StartRefused if the database was made
     by a newer release, or by a Glance that is too old or too new, and where it cannot be used.
     """
-    with _told(database):
+    with told(database):
         _await(database, patience)
         if _is_current(database):
             database.write_now(_require_writable)
@@ -56,19 +56,8 @@ def ensure_current(database: Database, patience: Patience = NO_PATIENCE) -> bool
 
 def is_current(database: Database) -> bool:
     """Would `ensure_current` find nothing to do? Changes nothing. Raises StartRefused where that would."""
-    with _told(database):
+    with told(database):
         return _is_current(database)
-
-
-@contextmanager
-def _told(database: Database) -> Iterator[None]:
-    """Trouble with the database, told as an operator needs it."""
-    try:
-        yield
-    except (ServiceUnavailable, Invalid, DBAPIError) as error:
-        raise StartRefused(f"The database {database.engine.url!r} cannot be used: {_reason(error)}.") from error
-    except TypeError as error:  # a driver's word for a parameter of the URL that it does not know
-        raise StartRefused(f"[database] connection: {error}.") from error
 
 
 def _is_current(database: Database) -> bool:
@@ -112,11 +101,6 @@ def _require_writable(connection: Connection) -> None:
     """A file or a replica that can only be read fails here, and not with the first user's request."""
     version = table(adoption.OUR_VERSION_TABLE, sql_column("version_num"))
     connection.execute(update(version).where(version.c.version_num.is_(None)).values(version_num=None))
-
-
-def _reason(error: ServiceUnavailable | Invalid | DBAPIError) -> str:
-    found = error if isinstance(error, DBAPIError) else error.__cause__
-    return reason_of(found) if isinstance(found, DBAPIError) else str(error).rstrip(".")
 
 
 def _upgrade_alone(connection: Connection) -> bool:

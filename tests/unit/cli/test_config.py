@@ -1,6 +1,9 @@
 """`blick config check` and `blick config sample`."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,8 +50,43 @@ def test_document(tmp_path: Path, format_: str, read: object) -> None:
     content = read(_run("check", "--format", format_, folder=tmp_path).output)  # type: ignore[operator]
     assert content["starts"] is True
     assert content["files"] == [str(tmp_path / "glance-api.conf")]
-    assert {"group": "DEFAULT", "name": "bind_port", "value": 1234, "from": content["files"][0]} in content["options"]
+    place = f"{content['files'][0]}:3"
+    assert {"group": "DEFAULT", "name": "bind_port", "value": 1234, "from": place} in content["options"]
     assert ("unknown-option", "wumm") in {(finding["kind"], finding["name"]) for finding in content["findings"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "name", "said"),
+    [
+        ("wumm = 1", "unknown-option", "wumm", "is not an option that Blick knows."),
+        ("image_cache_stall_time = 5", "not-yet", "image_cache_stall_time", "nothing works by it in this version"),
+        ("show_multiple_locations = true", "deprecated", "show_multiple_locations", "is deprecated since"),
+        ("log_config = /dev/null", "deprecated", "log_config", "is an old name; write log_config_append in [DEFAULT]."),
+        ("registry_host = x", "retired", "registry_host", "was removed in"),
+        ("digest_algorithm = md5", "ignored", "digest_algorithm", "has no effect"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["table", "json"])
+def test_what_is_said_of_a_line_names_it(
+    tmp_path: Path, line: str, kind: str, name: str, said: str, format_: str
+) -> None:
+    text = f"[database]\nconnection = sqlite:////x\n\n# What follows is doubtful.\n[DEFAULT]\n\n{line}\n"
+    printed = _run("check", "--format", format_, text=text, folder=tmp_path).output
+    place = f"{tmp_path}/glance-api.conf:7"
+    if format_ == "table":
+        assert place in "".join(printed.split())
+        return
+    found = {one["name"]: one for one in json.loads(printed)["findings"]}[name]
+    assert (found["kind"], found["from"]) == (kind, place)
+    assert said in found["text"]
+
+
+def test_the_last_line_of_several_is_named(tmp_path: Path) -> None:
+    text = "[DEFAULT]\nbind_port = 1\nworkers: 2\nbind_port =\n   5\n[x]\na = 1\n[DEFAULT]\nbacklog = 9\n" + _TEXT
+    content = json.loads(_run("check", "--format", "json", text=text, folder=tmp_path).output)
+    lines = {one["name"]: one["from"].rpartition(":")[2] for one in content["options"] + content["findings"]}
+    assert (lines["workers"], lines["backlog"], lines[""]) == ("3", "9", "6")
+    assert lines["bind_port"] == str(9 + 3)
 
 
 def test_errors_exit_with_one(tmp_path: Path) -> None:
@@ -83,3 +121,29 @@ def test_sample(tmp_path: Path) -> None:
 def test_sample_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StartRefused, match="No such file"):
         CliRunner().invoke(config, ["sample", "--output", str(tmp_path / "no" / "s")], catch_exceptions=False)
+
+
+def test_the_sample_is_a_configuration_without_anything_to_say_of_it(tmp_path: Path) -> None:
+    text = CliRunner().invoke(config, ["sample"]).output
+    content = json.loads(_run("check", "--format", "json", text=text, folder=tmp_path).output)
+    assert content["options"] == []
+    assert {one["name"] for one in content["findings"]} == {"connection"}  # which has no default
+
+
+def test_the_sample_holds_every_option_as_the_generator_of_oslo_does(tmp_path: Path) -> None:
+    made = tmp_path / "made.conf"
+    generator = Path(sys.executable).with_name("oslo-config-generator")
+    subprocess.run([generator, "--namespace", "blick", "--output-file", made], check=True, timeout=300)
+    ours = CliRunner().invoke(config, ["sample"]).output
+    assert _options_in(ours) == _options_in(made.read_text())
+
+
+def _options_in(text: str) -> set[tuple[str, str]]:
+    """(group, option) of every line that sets something, or would."""
+    found, group = set(), ""
+    for line in text.splitlines():
+        if heading := re.fullmatch(r"\[(.+)\]", line):
+            group = heading[1]
+        elif option := re.match(r"#?([a-z]\w*) = ?", line):
+            found.add((group, option[1]))
+    return found

@@ -129,7 +129,7 @@ class TestOrigin:
     def test_place_of_every_set_option(self, config: Config) -> None:
         examined = config.examine("[DEFAULT]\nbind_port = 1\n", {"OS_DEFAULT__WORKERS": "3"})
         places = {known.option.name: known.place for known in examined.options}
-        assert places["bind_port"] == str(config.path)
+        assert places["bind_port"] == f"{config.path}:2"
         assert places["workers"] == "OS_DEFAULT__WORKERS"
 
     def test_files_named_by_options_are_found_beside_the_configuration(self, config: Config) -> None:

@@ -9,12 +9,12 @@ from tests.unit.conf.files import Config
 
 def test_unknown_option_once(config: Config) -> None:
     assert config.warnings("[DEFAULT]\nwumm = 1\nwumm = 2\n") == [
-        f"DEFAULT.wumm: is not an option that Blick knows. ({config.path})"
+        f"DEFAULT.wumm: is not an option that Blick knows. ({config.path}:3)"
     ]
 
 
 def test_unknown_group_once_for_all_its_lines(config: Config) -> None:
-    assert config.warnings("[Wumm]\na = 1\nb = 2\n") == [f"[wumm]: is not a group that Blick knows. ({config.path})"]
+    assert config.warnings("[Wumm]\na = 1\nb = 2\n") == [f"[wumm]: is not a group that Blick knows. ({config.path}:1)"]
 
 
 def test_hyphens_are_explained(config: Config) -> None:
