@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import run_command
 from tests.support.config_file import configured_server
 from tests.support.databases import Databases
 from tests.support.images import run
 from tests.support.keystone import REMOTE_IMAGE, Keystone
-from tests.support.server import HOST, free_port
+from tests.support.server import HOST, BlickServer, free_port
 from tests.support.tempest import Tempest, TempestRun, read_list
 from tests.support.web_server import WebServer
 
@@ -145,12 +146,20 @@ def run_tempest(
             )
             for port in ports
         )
+        load_metadefs(server)
         keystone.set_image_url(server.url)
         for other in others:
             keystone.set_remote_image_url(other.url)
             image["alternate_image_endpoint"] = REMOTE_IMAGE
         options: Mapping[str, Mapping[str, object]] = {"image": image, "image-feature-enabled": features}
         return Tempest(folder / "tempest", keystone, options).run(tests)
+
+
+def load_metadefs(server: BlickServer) -> None:
+    """The catalog of metadata definitions that Blick comes with: some tests want to find resource types."""
+    config_file = server.folder / "glance-api.conf"
+    done = run_command(server.folder, "--config-file", config_file, "db_load_metadefs", program="glance-manage")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def node(
