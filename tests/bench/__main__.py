@@ -21,6 +21,7 @@ from tests.bench import (
     import_metrics,
     import_run,
     install,
+    purge_run,
     report,
     store_metrics,
     store_run,
@@ -42,9 +43,10 @@ IMPORT_ROUNDS = 3
 ELSEWHERE = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
 `--million` lists of a million images as well; `--only list,get` some of it; `--markdown FILE` keeps the tables.
 On every kind of store: `make bench BENCH=--stores`, or some: `make bench BENCH="--stores s3,rbd"`. Imports:
-`make bench BENCH=--imports`."""
+`make bench BENCH=--imports`. Purging: `make bench BENCH=--purge`."""
 STORES_PAGE = Path(__file__).parents[2] / "docs/benchmarks-stores.md"
 IMPORTS_PAGE = STORES_PAGE.with_name("benchmarks-imports.md")
+PURGE_PAGE = STORES_PAGE.with_name("benchmarks-purge.md")
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
 SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
 whole process tree; during downloads the client has one processor and the server the others. The targets of the
@@ -64,6 +66,8 @@ def main() -> int:
         return _on_stores(options)
     if options.imports:
         return _of_imports(options)
+    if options.purge:
+        return _of_purge(options)
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     results = Results()
@@ -147,6 +151,21 @@ def _of_imports(options: argparse.Namespace) -> int:
     return 1 if any(results.failures for results in found.values()) else 0
 
 
+def _of_purge(options: argparse.Namespace) -> int:
+    folder = options.folder or environments.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = purge_run.Plan(options.purge, 20_000 if options.quick else 1_000_000, folder)
+    load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
+    found = purge_run.run(plan)
+    print(purge_run.plain(found))
+    whole = set(plan.databases) == set(DATABASES) and not options.quick
+    page = options.markdown or (PURGE_PAGE if whole else None)
+    if page:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(purge_run.markdown(found, f"{datetime.now(UTC):%Y-%m-%d}", [*_machine(), load]))
+    return 0
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round with small sizes")
@@ -178,6 +197,14 @@ def _options() -> argparse.Namespace:
         "--imports",
         action="store_true",
         help=f"measure imports and nothing else; a full run also writes {IMPORTS_PAGE.name}",
+    )
+    parser.add_argument(
+        "--purge",
+        nargs="?",
+        const=list(DATABASES),
+        type=_names(list(DATABASES)),
+        help=f"measure `db purge` and nothing else, on all or some of: {', '.join(DATABASES)}; a full run of all also "
+        f"writes {PURGE_PAGE.name}",
     )
     parser.add_argument("--million", action="store_true", help="with --database: our lists of a million images as well")
     parser.add_argument(

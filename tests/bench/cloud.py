@@ -56,7 +56,7 @@ def cloud(database: str, wanted: list[str], folder: Path) -> Iterator[Cloud]:
     with ExitStack() as running:
         keystone = running.enter_context(Keystone(folder / "keystone"))
         memcached = running.enter_context(Memcached(folder / "memcached"))
-        server = running.enter_context(_database_server(database, folder))
+        server = running.enter_context(database_server(database, folder))
         cast, tokens = _accounts(keystone)
         authtoken = keystone.authtoken_options() | {"memcached_servers": memcached.address}
         services: dict[str, Service] = {}
@@ -81,7 +81,8 @@ def cloud(database: str, wanted: list[str], folder: Path) -> Iterator[Cloud]:
 
 
 @contextmanager
-def _database_server(database: str, folder: Path) -> Iterator[MariaDB | PostgreSQL | None]:
+def database_server(database: str, folder: Path) -> Iterator[MariaDB | PostgreSQL | None]:
+    """A server of that kind with room for large tables, its files in `folder`; None for SQLite, which has none."""
     if database == "mariadb":
         (folder / "mariadb").mkdir()
         with MariaDB(folder / "mariadb", *_MARIADB_OPTIONS) as mariadb:
