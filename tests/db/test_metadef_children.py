@@ -160,6 +160,8 @@ def test_all_of_a_kind(database: Database, namespace: MetadefNamespace) -> None:
 def test_protection_and_disappearance(database: Database) -> None:
     protected = made(database, "protected", protected=True)
     database.write_now(metadef_objects.add, protected.id, MetadefObject("a"), NOW)
+    database.write_now(metadef_properties.add, protected.id, MetadefProperty("a", {}), NOW)
+    database.write_now(metadef_tags.add, protected.id, MetadefTag("a"), NOW)
     gone = made(database, "gone")
     database.write_now(metadef_documents.delete_whole, gone.id)
     for module in (metadef_objects, metadef_properties, metadef_tags):
@@ -168,6 +170,8 @@ def test_protection_and_disappearance(database: Database) -> None:
                 database.write_now(module.remove, place.id, "a")
             with pytest.raises(refusal):
                 database.write_now(module.remove_all, place.id)
+        assert not database.write_now(module.remove, protected.id, "b")  # what is not there is not protected
+        assert database.read_now(module.get, protected.id, "a") is not None
     for call in (
         lambda: database.write_now(metadef_objects.add, gone.id, MetadefObject("a"), NOW),
         lambda: database.write_now(metadef_objects.replace, gone.id, "a", MetadefObject("a"), NOW),
@@ -179,7 +183,6 @@ def test_protection_and_disappearance(database: Database) -> None:
     ):
         with pytest.raises(NotFound):
             call()
-    assert database.read_now(metadef_objects.get, protected.id, "a") is not None
 
 
 def test_what_is_too_long(database: Database, namespace: MetadefNamespace) -> None:

@@ -102,9 +102,12 @@ def replace(connection: Connection, namespace_id: int, name: str, item: MetadefP
 
 
 def remove(connection: Connection, namespace_id: int, name: str) -> bool:
-    """Delete it. False: there is none. Raises Forbidden where the namespace is protected, NotFound."""
-    require_unprotected(hold(connection, namespace_id))
-    return connection.execute(delete(metadef_properties).where(_is(namespace_id, name))).rowcount > 0
+    """Delete it. False: there is none. Raises Forbidden where there is one in a protected namespace, NotFound."""
+    namespace = hold(connection, namespace_id)
+    is_removed = connection.execute(delete(metadef_properties).where(_is(namespace_id, name))).rowcount > 0
+    if is_removed:
+        require_unprotected(namespace)  # takes the deletion back, with the transaction
+    return is_removed
 
 
 def remove_all(connection: Connection, namespace_id: int) -> None:

@@ -17,6 +17,8 @@ from blick.ops.metadefs import namespaces
 # What a path may have as it is: the names of namespaces mostly look like OS::Compute::CPUPinning.
 _UNQUOTED = ":!$&'()*+,;=@~"
 
+_CHILDREN = ("resource_type_associations", "properties", "objects", "tags")
+
 
 async def index(request: Request) -> Response:
     """GET /v2/metadefs/namespaces"""
@@ -36,10 +38,17 @@ async def index(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """POST /v2/metadefs/namespaces"""
-    asked = metadef_input.parse_namespace(await body_of(request))
+    body = await body_of(request)
+    asked = metadef_input.parse_namespace(body)
     made = await namespaces.create(request.services, request.context, asked)
     headers = {"location": f"{request.base_url}{NAMESPACES_PATH}/{quote(made.name, safe=_UNQUOTED)}"}
-    return json_response(namespace_document(made, asked.children), 201, headers)
+    return json_response({**_empty_children(body), **namespace_document(made, asked.children)}, 201, headers)
+
+
+def _empty_children(body: object) -> dict[str, Any]:
+    """What the caller said that there is none of: the answer says it again."""
+    given = body if isinstance(body, dict) else {}
+    return {name: given[name] for name in _CHILDREN if name in given and not given[name]}
 
 
 async def show(request: Request) -> Response:

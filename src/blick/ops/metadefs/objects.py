@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from blick.db import metadef_objects
 from blick.model.context import RequestContext
 from blick.model.errors import NotFound
-from blick.model.metadef import MetadefNamespace, MetadefObject, require_unprotected
+from blick.model.metadef import MetadefNamespace, MetadefObject
 from blick.model.text import is_storable
 from blick.ops.metadefs.access import load_for, load_to_change, target_of
 from blick.ops.services import Services
@@ -57,7 +57,6 @@ async def update(
 async def delete(services: Services, context: RequestContext, namespace_name: str, name: str) -> None:
     """Delete one object. Raises NotFound, Forbidden (as policy says, or because the namespace is protected)."""
     namespace = await load_to_change(services, context, namespace_name, "delete_metadef_object")
-    require_unprotected(namespace)
     removed = is_storable(name) and await services.database.write(metadef_objects.remove, namespace.id, name)
     if not removed:
         raise _not_found(name)
