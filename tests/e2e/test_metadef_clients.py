@@ -145,7 +145,7 @@ def test_glance_works_on_properties(admin_by_openrc: Clients) -> None:
     )  # fmt: skip
     assert (made["name"], made["type"], made["default"]) == ("machine", "string", "q35")
     for schema_of_wrong_kind in ('{"enum": "q35"}', '{"nonsense": 1}'):
-        with pytest.raises(ClientFailedError, match="is not of type 'array'|'nonsense' was unexpected"):
+        with pytest.raises(ClientFailedError, match=r"is not of type 'array'|'nonsense' was unexpected"):
             glance.glance(
                 "md-property-create", "Properties", "--name", "wrong", "--title", "Wrong", "--type", "string",
                 "--schema", schema_of_wrong_kind,
@@ -243,7 +243,7 @@ def test_openstack_works_on_a_namespace(admin: Clients, demo: Clients) -> None:
     admin.openstack("image", "metadef", "namespace", "unset", "Openstack", "--all-tags")
 
     admin.openstack("image", "metadef", "namespace", "delete", "Openstack")
-    with pytest.raises(ClientFailedError, match="404|No MetadefNamespace"):
+    with pytest.raises(ClientFailedError, match=r"404|No MetadefNamespace"):
         admin.openstack("image", "metadef", "namespace", "show", "Openstack")
 
 

@@ -171,7 +171,7 @@ def _header_differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> l
 
 
 def _parsed(text: str) -> Any:
-    """JSON with sets of tags in order, or the text."""
+    """JSON with what has no order in one, or the text."""
     try:
         return _ordered(json.loads(text))
     except ValueError:
@@ -180,5 +180,12 @@ def _parsed(text: str) -> Any:
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: sorted(each) if key == "tags" else _ordered(each) for key, each in value.items()}
+        return {key: _sorted(key, _ordered(each)) for key, each in value.items()}
     return [_ordered(each) for each in value] if isinstance(value, list) else value
+
+
+def _sorted(key: str, value: Any) -> Any:
+    """An image's tags, which are texts, and lists that the reference leaves to its database; else as it is."""
+    if key == "tags" and isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+        return sorted(value)
+    return sorted(value, key=lambda each: str(each["name"])) if key in ("objects", "resource_types") else value
