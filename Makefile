@@ -60,7 +60,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; "--database mariadb": lists there; "--stores": images in and out of each kind; "--imports": imports; "--purge": db purge)
+bench: $(READY) ## Measure side by side with the reference service (BENCH="--quick": a short run; "--database mariadb": lists there; "--stores": images in and out of each kind; "--imports": imports; "--metadefs": metadata definitions; "--purge": db purge)
 	$(BIN)/python -m tests.bench $(BENCH)
 
 .PHONY: man

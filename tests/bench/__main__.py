@@ -21,6 +21,8 @@ from tests.bench import (
     import_metrics,
     import_run,
     install,
+    metadef_metrics,
+    metadef_run,
     purge_run,
     report,
     store_metrics,
@@ -40,12 +42,15 @@ DATABASE_ROUNDS = 2
 KIB_PER_GIB = 1024 * 1024
 STORE_ROUNDS = 3
 IMPORT_ROUNDS = 3
+METADEF_ROUNDS = 3
 ELSEWHERE = """On MariaDB and PostgreSQL, with Keystone: `make bench BENCH="--database mariadb,postgresql"`; with
 `--million` lists of a million images as well; `--only list,get` some of it; `--markdown FILE` keeps the tables.
 On every kind of store: `make bench BENCH=--stores`, or some: `make bench BENCH="--stores s3,rbd"`. Imports:
-`make bench BENCH=--imports`. Purging: `make bench BENCH=--purge`."""
+`make bench BENCH=--imports`. Purging: `make bench BENCH=--purge`. Metadata
+definitions: `make bench BENCH=--metadefs`."""
 STORES_PAGE = Path(__file__).parents[2] / "docs/benchmarks-stores.md"
 IMPORTS_PAGE = STORES_PAGE.with_name("benchmarks-imports.md")
+METADEFS_PAGE = STORES_PAGE.with_name("benchmarks-metadefs.md")
 PURGE_PAGE = STORES_PAGE.with_name("benchmarks-purge.md")
 METHOD = """Medians over the rounds; the servers take turns (A B A B) on the same disk, each with two worker processes,
 SQLite and a file store, without Keystone; upstream runs under uWSGI as its guide says. CPU is that of the server's
@@ -66,6 +71,8 @@ def main() -> int:
         return _on_stores(options)
     if options.imports:
         return _of_imports(options)
+    if options.metadefs:
+        return _of_metadefs(options)
     if options.purge:
         return _of_purge(options)
     metrics = [metric for metric in METRICS if not options.only or metric.name in options.only]
@@ -151,6 +158,29 @@ def _of_imports(options: argparse.Namespace) -> int:
     return 1 if any(results.failures for results in found.values()) else 0
 
 
+def _of_metadefs(options: argparse.Namespace) -> int:
+    folder = options.folder or environments.cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = metadef_run.Plan(
+        databases=options.metadefs,
+        services=[name for name in options.servers if name != "nginx"],
+        only=options.only or (),
+        rounds=options.rounds or (1 if options.quick else METADEF_ROUNDS),
+        limit_s=1.0 if options.quick else 3.0,
+        folder=folder,
+    )
+    load = f"other work on the machine before the run: load average {os.getloadavg()[0]:.1f}"
+    found = metadef_run.run(plan)
+    print(metadef_run.plain(plan, found))
+    whole = set(plan.databases) == set(DATABASES) and len(plan.services) > 1 and not (options.quick or options.only)
+    page = options.markdown or (METADEFS_PAGE if whole else None)
+    if page:
+        title = f"{datetime.now(UTC):%Y-%m-%d}, {plan.rounds} round{'s' * (plan.rounds > 1)}{', quick' * options.quick}"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(metadef_run.markdown(plan, found, title, [*_machine(), load]))
+    return 1 if any(results.failures for results in found.values()) else 0
+
+
 def _of_purge(options: argparse.Namespace) -> int:
     folder = options.folder or environments.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,11 +204,13 @@ def _options() -> argparse.Namespace:
     on_databases = [metric.name for metric in database_metrics.METRICS]
     on_stores = [metric.name for metric in store_metrics.METRICS]
     of_imports = [metric.name for metric in import_metrics.METRICS]
+    of_metadefs = [metric.name for metric in metadef_metrics.METRICS]
     parser.add_argument(
         "--only",
-        type=_names([*(metric.name for metric in METRICS), *on_databases, *on_stores, *of_imports]),
+        type=_names([*(metric.name for metric in METRICS), *on_databases, *on_stores, *of_imports, *of_metadefs]),
         help=f"some metrics of: {names}; with --database of: {', '.join(on_databases)}; "
-        f"with --stores of: {', '.join(on_stores)}; with --imports of: {', '.join(of_imports)}",
+        f"with --stores of: {', '.join(on_stores)}; with --imports of: {', '.join(of_imports)}; "
+        f"with --metadefs of: {', '.join(of_metadefs)}",
     )
     parser.add_argument(
         "--database",
@@ -197,6 +229,14 @@ def _options() -> argparse.Namespace:
         "--imports",
         action="store_true",
         help=f"measure imports and nothing else; a full run also writes {IMPORTS_PAGE.name}",
+    )
+    parser.add_argument(
+        "--metadefs",
+        nargs="?",
+        const=list(DATABASES),
+        type=_names(list(DATABASES)),
+        help=f"measure metadata definitions and nothing else, on all or some of: {', '.join(DATABASES)}; a full run of "
+        f"all also writes {METADEFS_PAGE.name}",
     )
     parser.add_argument(
         "--purge",
