@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blick.cli.output import format_option, print_document
+from blick.cli.output import format_option, print_document, table_columns
 from blick.model.errors import StartRefused
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _print_tables(examined: "Examined") -> None:
 
     from blick.conf.sample import written
 
-    console = Console(soft_wrap=False)
+    console = Console(soft_wrap=False, width=table_columns())
     options = Table(title="Options that are set", title_justify="left", show_edge=False)
     for heading in ("option", "value", "from"):
         options.add_column(heading, overflow="fold")

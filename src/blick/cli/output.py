@@ -54,14 +54,18 @@ def print_document(data: Any, format_name: str) -> None:
         click.echo(msgspec.yaml.encode(data).decode(), nl=False)
 
 
+def table_columns() -> int | None:
+    """How wide a table may be; None: as wide as the terminal."""
+    return None if sys.stdout.isatty() else _PIPE_COLUMNS
+
+
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.box import SQUARE
     from rich.console import Console
     from rich.table import Table
 
     # No markup: a name like "[red]" is a name.
-    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    console = Console(markup=False, emoji=False, highlight=False, width=width)
+    console = Console(markup=False, emoji=False, highlight=False, width=table_columns())
     table = Table(box=SQUARE)
     for column in columns:
         table.add_column(column, overflow="fold")
