@@ -1,4 +1,4 @@
-"""Conversions in a real server that is killed, stopped or told to cancel: qemu-img goes with it, the import does not."""
+"""Conversions in a real server that is killed, stopped or told to cancel: qemu-img goes with it, and nothing stays."""
 
 import signal
 from collections.abc import Iterator
