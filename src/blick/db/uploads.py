@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from blick.db import images, import_lock, outbox, usage
 from blick.db.rows import hold, set_base
-from blick.db.tables import leases
+from blick.db.tables import leases, location_deletes
 from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Gone, NotFound
 from blick.model.image import ACTIVE, QUEUED, SAVING, STAGE_HOST, UPLOADING
@@ -53,14 +53,24 @@ def begin(
         if not hold(connection, lease.image_id):
             raise NotFound(f"No image found with ID {lease.image_id}")
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
-    import_lock.require_free(connection, lease.image_id, now)
+    obstacles = connection.execute(_obstacles(lease.image_id)).one()
+    if obstacles.locked:
+        import_lock.require_free(connection, lease.image_id, now)
+    if obstacles.waiting:
+        _require_cleaned_up(connection, lease)
     take(connection, lease)
-    _require_cleaned_up(connection, lease)
     if quota is None:
         return NOTHING
     used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
     quota.require(used, {Measure.STAGED if status == UPLOADING else Measure.STORED: lease.reserved_bytes})
     return used
+
+
+def _obstacles(image_id: str) -> Select[Any]:
+    """Does a task have the lock of the image; does data of it wait for its removal? Hardly ever, so in one question."""
+    locked = import_lock.of_image(image_id).exists()
+    waiting = select(location_deletes.c.id).where(location_deletes.c.image_id == image_id).exists()
+    return select(locked.label("locked"), waiting.label("waiting"))
 
 
 def _require_cleaned_up(connection: Connection, lease: Lease) -> None:
