@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from blick.db import images, import_lock, outbox, usage
@@ -53,10 +53,10 @@ def begin(
         if not hold(connection, lease.image_id):
             raise NotFound(f"No image found with ID {lease.image_id}")
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
-    obstacles = connection.execute(_obstacles(lease.image_id)).one()
-    if obstacles.locked:
+    locked, waiting = _obstacles(connection, lease.image_id)
+    if locked:
         import_lock.require_free(connection, lease.image_id, now)
-    if obstacles.waiting:
+    if waiting:
         _require_cleaned_up(connection, lease)
     take(connection, lease)
     if quota is None:
@@ -66,11 +66,12 @@ def begin(
     return used
 
 
-def _obstacles(image_id: str) -> Select[Any]:
+def _obstacles(connection: Connection, image_id: str) -> tuple[bool, bool]:
     """Does a task have the lock of the image; does data of it wait for its removal? Hardly ever, so in one question."""
     locked = import_lock.of_image(image_id).exists()
     waiting = select(location_deletes.c.id).where(location_deletes.c.image_id == image_id).exists()
-    return select(locked.label("locked"), waiting.label("waiting"))
+    found = connection.execute(select(locked.label("locked"), waiting.label("waiting"))).one()
+    return bool(found.locked), bool(found.waiting)
 
 
 def _require_cleaned_up(connection: Connection, lease: Lease) -> None:
