@@ -47,11 +47,11 @@ def begin_import(api: ImagesApi, path: Path) -> str:
 
 
 def converters(server: BlickServer) -> list[psutil.Process]:
-    """The qemu-img processes of a server."""
+    """The processes of a server that convert, not those that only look at a disk."""
     found = []
     for process in server.processes():
         try:
-            if process.name() == "qemu-img":
+            if process.name() == "qemu-img" and "convert" in process.cmdline():
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
