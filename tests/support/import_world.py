@@ -219,9 +219,7 @@ class ImportWorld:
                 "AND image_properties.name = 'os_glance_import_task'"
             ),
             "tasks": self.count("SELECT count(*) FROM tasks WHERE status IN ('pending', 'processing')"),
-            "uploads at work": self.count(
-                "SELECT count(*) FROM blick_resumable_uploads WHERE token <> '' OR state IN ('finishing', 'removed')"
-            ),
+            "uploads at work": self.count("SELECT count(*) FROM blick_resumable_uploads WHERE state = 'finishing'"),
         }
         return {what: count for what, count in found.items() if count}
 
