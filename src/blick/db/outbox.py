@@ -17,7 +17,6 @@ from blick.db.rows import hold_waiting
 from blick.db.tables import location_deletes
 from blick.model.image import ImageLocation
 
-
 LEFTOVERS: Final = "blick-leftovers"
 """The scheme of entries that name no object: whatever a broken writer left of an image's in a store, if anything."""
 
