@@ -27,8 +27,8 @@ from blick.jobs.sealing import Sealer
 from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops.imports.plugins.registry import plugins_of
-from blick.ops.resumable_uploads.here import UploadsHere
 from blick.ops.services import Services, epoch_ms, this_process
+from blick.ops.uploads_here import UploadsHere
 from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections
