@@ -72,9 +72,15 @@ def test_nothing_is_lost_stuck_or_done_twice(world: ImportWorld, seed: int) -> N
     print(f"{dict(killer.counts)}, {len(stories)} images, tasks: {_tasks(world)}")
     wrong = judge(world, stories)
     assert not wrong, "\n".join([f"seed {seed}: {len(wrong)} faults", *wrong[:20], world.log_texts()[-20_000:]])
-    assert "Traceback" not in world.log_texts()
+    assert _tracebacks(world.log_texts()) == []
     world.kill_all()
     world.remove_data()
+
+
+def _tracebacks(log: str) -> list[str]:
+    """Those of the service; a process whose parent was killed while it came to life has one of its own."""
+    found = [text[:3000] for text in log.split("Traceback (most recent call last)")[1:]]
+    return [text for text in found if "in spawn_main" not in text]
 
 
 def _tasks(world: ImportWorld) -> dict[str, int]:
