@@ -8,6 +8,7 @@ went wrong: nothing is stuck, left behind, or done twice. `BLICK_CHAOS_KILLS` ki
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_nothing_is_lost_stuck_or_done_twice(world: ImportWorld, region: Region,
     print(f"BLICK_CHAOS_SEED={seed} BLICK_CHAOS_KILLS={KILLS}")
     stories, stop = Stories(), threading.Event()
     world.start()
+    began = time.monotonic()
     killer = Killer(world, random.Random(f"{seed} kills"))
     clients = [
         Client(
@@ -87,10 +89,13 @@ def test_nothing_is_lost_stuck_or_done_twice(world: ImportWorld, region: Region,
         for thread in threads:
             thread.join()
     assert [client.crash for client in clients if client.crash is not None] == []
+    killed_s = time.monotonic() - began
     eventually(lambda: not world.unfinished(), within_s=REST_S, what=lambda: _restless(world, stories))
     eventually(lambda: not world.staged_in_vain(), within_s=REST_S, what=lambda: f"staged: {world.staged_in_vain()}")
-    print(f"{dict(killer.counts)}, {len(stories)} images, tasks: {_tasks(world)}")
+    rested_s = time.monotonic() - began - killed_s
     wrong = judge(world, stories)
+    print(f"{dict(killer.counts)}, {len(stories)} images, tasks: {_tasks(world)}")
+    print(f"{killed_s:.0f} s of kills, {rested_s:.0f} s until all was done, {time.monotonic() - began:.0f} s in all")
     assert not wrong, "\n".join([f"seed {seed}: {len(wrong)} faults", *wrong[:20], world.log_texts()[-20_000:]])
     assert _tracebacks(world.log_texts()) == []
     world.kill_all()

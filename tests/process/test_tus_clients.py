@@ -1,7 +1,6 @@
 """Resumable uploads by others' clients, while the server is killed under them (docs/resumable-upload.md)."""
 
 import hashlib
-import os
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 from tests.process.conftest import ServerFactory
 from tests.support.breaking_line import BreakingLine, breaking_line
 from tests.support.images_api import ImagesApi
-from tests.support.remains import STAGING, open_jobs, rows, stored_files
+from tests.support.remains import STAGING, STORE, open_jobs, rows, stored_files
 from tests.support.server import BlickServer
 from tests.support.tus_clients import TusClient
 from tests.support.waiting import eventually
@@ -24,6 +23,7 @@ RAW = {"disk_format": "raw", "container_format": "bare"}
 QCOW2 = {"disk_format": "qcow2", "container_format": "bare"}
 SIZE_BYTES = 200 * MIB
 KILLS = 3
+ROUNDS = 6
 
 each_client = pytest.mark.parametrize(
     "kind",
@@ -60,32 +60,52 @@ def log_in(server: BlickServer) -> ImagesApi:
     return ImagesApi(server.url, server.clouds()["blick"]["auth"])
 
 
+def digest_of(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha512").hexdigest()
+
+
 def staged(server: BlickServer) -> list[Path]:
     folder = server.data_dir / STAGING
     return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def arrived_bytes(server: BlickServer) -> int:
+    """How much lies where data comes to lie."""
+    return sum(size_of(path) for folder in (STAGING, STORE) for path in (server.data_dir / folder).glob("*"))
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def require_image(server: BlickServer, api: ImagesApi, image_id: str, file: Path) -> None:
     """Active, with exactly the file's data; nothing else is left anywhere, nothing is under way."""
     eventually(lambda: api.show(image_id)["status"] == "active", what=lambda: str(api.show(image_id)))
     shown = api.show(image_id)
-    with file.open("rb") as data:
-        digest = hashlib.file_digest(data, "sha512").hexdigest()
+    digest = digest_of(file)
     assert (shown["size"], shown["os_hash_algo"], shown["os_hash_value"]) == (file.stat().st_size, "sha512", digest)
-    with (server.data_dir / "images" / image_id).open("rb") as stored:
-        assert hashlib.file_digest(stored, "sha512").hexdigest() == digest
+    assert digest_of(server.data_dir / "images" / image_id) == digest
     eventually(lambda: staged(server) == [], what=lambda: f"nothing is staged any more: {staged(server)}")
     assert stored_files(server.data_dir) == [image_id]
     assert open_jobs(server.data_dir) == 0
     assert "Traceback" not in server.log_text()
 
 
-def kill_in_the_middle(server: BlickServer, line: BreakingLine) -> None:
-    """kill -9 while the upload goes on, and has so far come as far as the line was told; then everything comes back."""
+def kill_in_the_middle(server: BlickServer, line: BreakingLine, next_bytes: int | None = None) -> None:
+    """kill -9 while the upload goes on, and has come as far as the line was told; then everything comes back.
+
+    Of what is sent after that the line lets `next_bytes` pass.
+    """
     assert line.is_held.wait(300)
     server.kill(signal.SIGKILL)
     line.cut()
     server.start()
+    if next_bytes is not None:
+        line.hold_after(next_bytes)
     line.mend()
 
 
@@ -100,13 +120,12 @@ def test_through_three_kills_of_the_server(
         before = 0
         line.hold_after(40 * MIB)
         client = begin(kind, f"http://{line.address}", api, image_id, file)
-        for _ in range(KILLS):
+        for left in reversed(range(KILLS)):
             assert line.is_held.wait(300)
             (part,) = staged(server)
             eventually(lambda: part.stat().st_size > before + 30 * MIB, what="the bytes have come")  # noqa: B023
-            kill_in_the_middle(server, line)
             before = part.stat().st_size
-            line.hold_after(40 * MIB)
+            kill_in_the_middle(server, line, 40 * MIB if left else None)
             assert api.show(image_id)["status"] == "queued"
         client.finish()
         require_image(server, api, image_id, file)
@@ -200,7 +219,37 @@ def test_a_refusal_reaches_the_client(make_server: ServerFactory, begin: Begin, 
         assert staged(server) == []
 
 
-def test_kills_at_random_moments(make_server: ServerFactory, begin: Begin, tmp_path: Path) -> None:
+@pytest.mark.needs("tuspy")
+def test_kills_at_random_moments(make_server: ServerFactory, begin: Begin, file: Path, tmp_path: Path) -> None:
     """Several clients at once, and a server that dies again and again: every image ends active with its own data."""
-    if os.environ.get("BLICK_TEST_SKIP_LONG"):
-        pytest.skip("long")
+    server = make_server(arguments=["--workers", "2"]).start()
+    chance = random.Random(11)
+    data, uploads = file.read_bytes(), []
+    with log_in(server) as api:
+        for _ in range(ROUNDS):
+            for _ in range(2):
+                size_bytes = chance.randrange(1, 40 * MIB)
+                piece = tmp_path / f"{len(uploads)}"
+                piece.write_bytes(data[:4096] + data[-size_bytes:])
+                image_id = api.create(name=piece.name, **RAW)["id"]
+                how = {"chunk_size": chance.choice([1 << 40, 3 * MIB]), "upload_checksum": chance.random() < 0.3}
+                uploads.append((image_id, piece, begin("tuspy", server.url, api, image_id, piece, **how)))
+            goal_bytes = arrived_bytes(server) + chance.randrange(1, 30 * MIB)
+            eventually(
+                lambda: arrived_bytes(server) >= goal_bytes or all(client.has_ended for _, _, client in uploads)  # noqa: B023
+            )
+            server.kill(signal.SIGKILL)
+            server.start()
+        for image_id, piece, client in uploads:
+            try:
+                client.finish()
+            except AssertionError:
+                # Killed before it had made its upload: then it has nothing to come back to.
+                assert api.show(image_id)["status"] == "queued"
+                begin("tuspy", server.url, api, image_id, piece).finish()
+            assert digest_of(server.data_dir / "images" / image_id) == digest_of(piece)
+            eventually(lambda: api.show(image_id)["status"] == "active", what="active")  # noqa: B023
+    ids = sorted(image_id for image_id, _, _ in uploads)
+    assert stored_files(server.data_dir) == ids
+    eventually(lambda: open_jobs(server.data_dir) == 0)
+    assert "Traceback" not in server.log_text()

@@ -18,6 +18,9 @@ LIVES_S = (0.0, 1.6)
 CALM = 0.05
 """How often a server is asked to end, instead of being killed."""
 
+CUT_OFF = 0.2
+"""How often the database throws everybody out, beside the kills."""
+
 
 class Killer:
     """Kills, and starts again what does not start by itself. `counts` says what was killed, and how often."""
@@ -39,6 +42,10 @@ class Killer:
         weights, actions = zip(*ways, strict=True)
         for _ in range(times):
             time.sleep(self._chance.uniform(*LIVES_S))
+            if self._world.has_database_server and self._chance.random() < CUT_OFF:
+                self._world.break_database_connections()
+                self.counts["database connections"] += 1
+                time.sleep(self._chance.uniform(*LIVES_S))
             if self._chance.random() < CALM:
                 with suppress(
                     subprocess.TimeoutExpired
