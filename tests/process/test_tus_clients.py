@@ -48,8 +48,8 @@ def begin() -> Iterator[Begin]:
     """Makes clients, which end with the test."""
     with ExitStack() as stack:
 
-        def make(kind: str, url: str, api: ImagesApi, image_id: str, file: Path, **options: Any) -> TusClient:
-            client = TusClient(kind, f"{url}/v2/images/{image_id}/upload", api.token, file, **options)
+        def make(kind: str, base_url: str, api: ImagesApi, image_id: str, file: Path, **options: Any) -> TusClient:
+            client = TusClient(kind, f"{base_url}/v2/images/{image_id}/upload", api.token, file, **options)
             stack.callback(client.kill)
             return client
 
@@ -139,7 +139,7 @@ def test_parts_side_by_side(make_server: ServerFactory, begin: Begin, file: Path
         image_id = api.create(name="upload", **RAW)["id"]
         line.hold_after(60 * MIB)
         client = begin("tus-js-client", f"http://{line.address}", api, image_id, file, parallelUploads=4)
-        assert line.is_held.wait(300)
+        assert line.is_held.wait(300), client.failure()
         assert len(staged(server)) == 4
         kill_in_the_middle(server, line)
         client.finish()

@@ -40,10 +40,10 @@ class BreakingLine:
             _reset(end)
 
     def mend(self) -> None:
-        """Pass everything on again."""
+        """Pass everything on again, as far as `hold_after` lets it."""
         with self._lock:
             self._is_cut = False
-            self._left_bytes = {"up": None, "down": None}
+            self._left_bytes = {"up": None, "down": None, "hold": self._left_bytes.get("hold")}
 
     def cut_after(self, size_bytes: int, direction: str = "up") -> None:
         """Cut the line for good once so many more bytes have gone `up` to the server, or come `down` from it."""
@@ -104,6 +104,7 @@ class BreakingLine:
             while piece := source.recv(_PIECE_BYTES):
                 sink.sendall(piece)
                 if direction == "up" and self._is_used_up("hold", len(piece)):
+                    self._left_bytes["hold"] = None
                     self.is_held.set()
                     self._let_go.wait()
                 if self._is_used_up(direction, len(piece)):

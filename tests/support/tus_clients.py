@@ -27,10 +27,13 @@ const fs = require("node:fs");
 const tus = require("tus-js-client");
 
 const told = JSON.parse(process.argv[1]);
-const upload = new tus.Upload(fs.createReadStream(told.file), {
+let source = fs.createReadStream(told.file);
+if (told.options.uploadLengthDeferred) {
+  source = source.pipe(new (require("node:stream").PassThrough)());  // of which nobody knows how long it is
+}
+const upload = new tus.Upload(source, {
   endpoint: told.endpoint,
   headers: told.headers,
-  uploadSize: told.options.uploadLengthDeferred ? null : fs.statSync(told.file).size,
   ...told.options,
   onError: (error) => { console.error(String(error)); process.exit(1); },
   onSuccess: () => { console.log(upload.url); },
@@ -65,6 +68,11 @@ class TusClient:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Well or badly."""
+        return self._process.poll() is not None
 
     def finish(self) -> str:
         """The URL of the upload, once the client says that it succeeded. AssertionError carries what it said else."""
