@@ -28,8 +28,8 @@ from blick.model.errors import StartRefused
 from blick.model.schema import SHIPPED_PROPERTIES, ImageSchema, image_schema
 from blick.ops.imports.plugins.registry import plugins_of
 from blick.ops.metadefs import files as metadef_files
-from blick.ops.resumable_uploads.here import UploadsHere
 from blick.ops.services import Services, epoch_ms, this_process, utc_now
+from blick.ops.uploads_here import UploadsHere
 from blick.policy import limits
 from blick.policy.enforcer import Enforcer
 from blick.policy.properties import PropertyProtections, load_protections

@@ -1,11 +1,20 @@
-"""Routes of features that no site has yet: they answer as where an operator has switched those off."""
+"""Routes of features that the operator has switched off, or that no site has yet, which is told in the same words."""
+
+from dataclasses import replace
 
 import pytest
 
-from tests.support.service import Service
+from blick.conf.settings import Settings
+from tests.support.service import OCTETS, Service
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 NO_CACHE = "Caching via API is not supported at this site."
+PLAIN = {"accept": "text/plain"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return replace(settings, api=replace(settings.api, enabled_import_methods=()))
 
 
 @pytest.mark.parametrize("name", ["web-download", "glance-direct", "copy-image", "glance-download", "nope"])
@@ -19,7 +28,11 @@ async def test_an_import_by_any_method_is_refused(service: Service, name: str) -
     assert (await service.show(image["id"]))["status"] == "queued"
 
 
-PLAIN = {"accept": "text/plain"}
+@pytest.mark.parametrize("headers", [OCTETS, {"content-type": "text/plain"}])
+async def test_staging_is_not_available(service: Service, headers: dict[str, str]) -> None:
+    answer = await service.call("owner", "PUT", f"/v2/images/{UNKNOWN}/stage", content=b"data", headers=headers | PLAIN)
+    assert answer.status_code == 404
+    assert "'glance-direct' method is not available at this site." in answer.text
 
 
 @pytest.mark.parametrize(

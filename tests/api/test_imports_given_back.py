@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from blick.conf.settings import Settings, StoreSettings, StoresSettings
-from blick.db import imports, jobs
+from blick.db import imports, jobs, tasks
 from blick.db.jobs import Job
 from blick.model.import_job import IMAGE_IMPORT
+from blick.ops import cleanup
 from blick.ops.imports import fetch
+from blick.ops.imports import run as imports_run
 from blick.ops.imports.current import CurrentImport
+from blick.ops.imports.placing import Placing
 from blick.ops.imports.run import FETCH, STORES
 from blick.ops.imports.start import moment
 from blick.worker import job_worker
@@ -68,3 +71,34 @@ async def test_behind_a_commit(service: Service, method: str) -> None:
     assert "two" in shown["stores"].split(",")
     got = await service.call("admin", "GET", f"/v2/images/{image_id}/file?prefer=two")
     assert got.content == DATA
+
+
+@pytest.mark.parametrize("method", ["glance-direct", "copy-image"])
+@pytest.mark.parametrize("is_given_back", [True, False])
+async def test_deleted_when_all_stores_had_it(
+    service: Service, tmp_path: Path, method: str, is_given_back: bool
+) -> None:
+    """Nothing is left to do but to say so, and there is no image to say it of."""
+    image_id = await asked_for(service, method)
+    services = service.services
+    ours = await come_to_stores(service, image_id)
+    job = await services.database.read(jobs.get, ours.id)
+    assert job is not None
+    current = await CurrentImport.of(services, job)
+    await Placing(current, STORES).place()
+    job = await services.database.read(jobs.get, ours.id)
+    assert job is not None
+    assert (await service.call("admin", "DELETE", f"/v2/images/{image_id}")).status_code == 204
+    if is_given_back:
+        await services.database.write(jobs.release, job, services.now_ms())
+        assert await job_worker(services).work_off() == 1
+    else:
+        await imports_run.run(services, job)
+    ended = await services.database.read(jobs.get, ours.id)
+    assert ended is not None
+    assert ended.outcome != ""
+    task = await services.database.read(tasks.get, ours.id)
+    assert task is not None
+    assert task.status == "failure"
+    await cleanup.one_round(services)
+    assert [path.name for folder in ("one", "two", "staging") for path in (tmp_path / folder).glob("*")] == []

@@ -20,6 +20,7 @@ from blick.jobs.kinds import cancelled
 from blick.ops.imports import legacy, run
 from blick.ops.imports.current import CurrentImport
 from blick.worker import job_worker
+from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service, running_service
 from tests.support.web_server import WebServer, web_server
 from tests.support.web_stores import with_web_store
@@ -88,6 +89,7 @@ async def require_nothing_left(service: Service) -> None:
 
 
 class TestImport:
+    @on_every_engine
     async def test_an_image_is_made_and_filled(self, service: Service, web: WebServer) -> None:
         properties = {"name": "made", "visibility": "public", "tags": ["a"], "min_disk": 3, "os_distro": "x", **RAW}
         asked = asked_for(web.put(DATA), **properties)
@@ -172,6 +174,7 @@ class TestImport:
         assert task["message"]
         await require_nothing_left(service)
 
+    @on_every_engine
     async def test_content_that_is_not_what_it_claims_to_be(self, service: Service, web: WebServer) -> None:
         task = await ended(service, asked_for(web.put(DATA), "qcow2"))
         assert (task["status"], "does not match disk_format" in task["message"]) == ("failure", True)

@@ -22,8 +22,8 @@ from blick.db.tables import jobs, resumable_uploads, upload_parts
 from blick.http.app import App
 from blick.model.resumable_upload import MOST_OPEN
 from blick.ops.resumable_uploads import housekeeping
-from blick.ops.resumable_uploads.here import UploadsHere
 from blick.ops.services import Services, epoch_ms, this_process
+from blick.ops.uploads_here import UploadsHere
 from blick.worker import job_worker
 from tests.support.callers import HEADERS, HeaderIdentity
 from tests.support.databases import on_every_engine

@@ -391,6 +391,37 @@ async def test_of_several_at_once_one_wins(service: Service) -> None:
     assert len(files(service)) == 1
 
 
+async def test_data_is_not_imported_before_it_is_whole(service: Service) -> None:
+    image, imported = await service.create(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"x" * 3 * MIB
+        await imported.wait()
+        yield b"x"
+
+    task = asyncio.create_task(stage(service, image["id"], slowly()))
+    while not files(service):
+        await asyncio.sleep(0)
+    body = {"method": {"name": "glance-direct"}}
+    path = f"/v2/images/{image['id']}/import"
+    refused = await service.call("owner", "POST", path, json=body, headers=PLAIN)
+    assert refused.status_code == 409
+    assert "still being staged" in refused.text
+    imported.set()
+    assert (await task).status_code == 204
+    assert (await service.call("owner", "POST", path, json=body)).status_code == 202
+
+
+class TestAnonymousCallers:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return replace(settings, api=replace(settings.api, allow_anonymous_access=True))
+
+    async def test_they_only_look(self, service: Service) -> None:
+        image = await service.create("admin", owner="p1", visibility="public")
+        assert (await stage(service, image["id"], untouched_body(), "anonymous")).status_code == 403
+
+
 class TestCap:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:

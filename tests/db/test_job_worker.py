@@ -176,6 +176,19 @@ class TestClaims:
         [forgotten] = await site.queue("w4").claim(["quick"], 1)
         assert forgotten.attempts == 4, "its own, but of a life before"
 
+    async def test_what_was_claimed_by_one_that_is_cut_off_is_free(self, site: Site) -> None:
+        """In the same process, too, which goes on with another worker after a reload."""
+        for number in range(20):
+            site.add(f"{number}")
+        queue = site.queue()
+        claiming = asyncio.create_task(queue.claim(["quick"], 20))
+        await site.until(lambda: len(queue.held) > 2)
+        claiming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await claiming
+        assert queue.held == set()
+        assert await site.worker(queue).work_off() == 20
+
     async def test_renewed_claims_are_kept(self, site: Site) -> None:
         site.add()
         queue = site.queue()
@@ -263,6 +276,15 @@ class TestDoing:
             site.go.set()
             await site.until(lambda: site.running == 0)
         assert site.get() == thief
+
+    async def test_gone_without_being_lost(self, site: Site) -> None:
+        """A handler that says so by mistake does not come back at once, and not for ever."""
+        site.add()
+        site.errors = [Gone("the image is deleted")]
+        worker = site.worker()
+        assert await worker.work_off() == 1
+        job = site.get()
+        assert (job.is_free, job.last_error, job.available_at_ms) == (True, "the image is deleted", START_MS + 2000)
 
 
 class TestCancelling:

@@ -1,4 +1,4 @@
-"""Conversions in a real server that is killed, stopped or told to cancel: qemu-img goes with it, the import does not."""
+"""Conversions in a real server that is killed, stopped or told to cancel: qemu-img goes with it, and nothing stays."""
 
 import signal
 from collections.abc import Iterator
@@ -47,11 +47,11 @@ def begin_import(api: ImagesApi, path: Path) -> str:
 
 
 def converters(server: BlickServer) -> list[psutil.Process]:
-    """The qemu-img processes of a server."""
+    """The processes of a server that convert, not those that only look at a disk."""
     found = []
     for process in server.processes():
         try:
-            if process.name() == "qemu-img":
+            if process.name() == "qemu-img" and "convert" in process.cmdline():
                 found.append(process)
         except psutil.NoSuchProcess:
             continue

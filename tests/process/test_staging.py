@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.process.conftest import ServerFactory
 from tests.support.confined import obeying_permissions, with_files_up_to, with_small_disk_at
+from tests.support.databases import Databases, on_every_engine
 from tests.support.images_api import ImagesApi
+from tests.support.import_world import STORES, ImportWorld, caller
 from tests.support.remains import STAGING, leases, rows, staged_files, stored_files
-from tests.support.server import BlickServer
+from tests.support.server import HOST, BlickServer
 from tests.support.waiting import eventually
+from tests.support.web_server import web_server
 from tests.support.wire import Answer, Wire
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -209,3 +213,46 @@ def test_what_is_left_over_goes_at_the_start(make_server: ServerFactory) -> None
     assert live not in staged_files(server.data_dir)
     assert stored_files(server.data_dir) == []
     assert rows(server.data_dir, "blick_staged_data") == 0
+
+
+@on_every_engine
+def test_nodes_that_stage_in_a_store(engine: str, databases: Databases, tmp_path: Path) -> None:
+    """What one node staged the other imports, without asking it; what a killed one left is gone, and no orphan."""
+    url = databases.fresh(engine, tmp_path)
+    groups = {"blick": {"staging_store": STORES[0], "trusted_proxies": HOST}}
+    with web_server() as web, ExitStack() as running:
+
+        def host(name: str) -> ImportWorld:
+            made = ImportWorld(
+                tmp_path / name, url, web, workers=1, job_workers=0, shared=tmp_path / "shared", groups=groups,
+                shares_staging=False,
+            )  # fmt: skip
+            running.callback(made.kill_all)
+            made.start()
+            return made
+
+        here, there = host("here"), host("there")
+        folder = here.store_folder(STORES[0])
+        headers = caller("p") | {"Content-Type": "application/octet-stream"}
+        with httpx.Client(base_url=there.url, headers=caller("p"), timeout=120, trust_env=False) as api:
+            ids = [api.post("/v2/images", json=RAW).json()["id"] for _ in range(3)]
+            staged, broken = ids[0], ids[1:]
+            with httpx.Client(base_url=here.url, headers=headers, timeout=120, trust_env=False) as other:
+                assert other.put(f"/v2/images/{staged}/stage", content=b"data").status_code == 204
+            wires = [running.enter_context(Wire(here.port)) for _ in broken]
+            for wire, image_id in zip(wires, broken, strict=True):
+                wire.head("PUT", f"/v2/images/{image_id}/stage", headers | {"Transfer-Encoding": "chunked"})
+                wire.chunk(os.urandom(3 * MIB))
+            eventually(lambda: len(list(folder.iterdir())) == 3, what="one whole object and two partial ones")
+            here.server.kill(signal.SIGKILL)
+            direct = {"method": {"name": "glance-direct"}, "stores": [STORES[1]]}
+            assert api.post(f"/v2/images/{staged}/import", json=direct).status_code == 202
+            eventually(lambda: api.get(f"/v2/images/{staged}").json()["status"] == "active", what=there.log_texts)
+            assert api.get(f"/v2/images/{staged}/file").content == b"data"
+            # The neighbour cleans up behind the dead one.
+            eventually(lambda: {api.get(f"/v2/images/{each}").json()["status"] for each in broken} == {"queued"})
+            eventually(lambda: list(folder.iterdir()) == [], what="nothing that was staged is left")
+            eventually(lambda: there.count("SELECT count(*) FROM blick_staged_data") == 0)
+            status, document, _ = there.check_stores()
+            assert (status, document["findings"]) == (0, [])
+            assert not here.staged()

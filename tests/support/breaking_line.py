@@ -21,6 +21,9 @@ class BreakingLine:
         self._ends: set[socket.socket] = set()
         self._is_cut = False
         self._left_bytes: dict[str, int | None] = {"up": None, "down": None}
+        self._let_go = threading.Event()
+        self.is_held = threading.Event()
+        """Whether the line holds something back that a test wants it to hold back."""
 
     @property
     def address(self) -> str:
@@ -32,18 +35,25 @@ class BreakingLine:
         with self._lock:
             self._is_cut = True
             ends, self._ends = self._ends, set()
+        self._let_go.set()
         for end in ends:
             _reset(end)
 
     def mend(self) -> None:
-        """Pass everything on again."""
+        """Pass everything on again, as far as `hold_after` lets it."""
         with self._lock:
             self._is_cut = False
-            self._left_bytes = {"up": None, "down": None}
+            self._left_bytes = {"up": None, "down": None, "hold": self._left_bytes.get("hold")}
 
     def cut_after(self, size_bytes: int, direction: str = "up") -> None:
         """Cut the line for good once so many more bytes have gone `up` to the server, or come `down` from it."""
         self._left_bytes[direction] = size_bytes
+
+    def hold_after(self, size_bytes: int) -> None:
+        """Once so many more bytes have gone up, let no more pass until the line is cut; nobody's connection ends."""
+        self._let_go.clear()
+        self.is_held.clear()
+        self._left_bytes["hold"] = size_bytes
 
     def reset_after(self, size_bytes: int) -> None:
         """Reset the connections once, after so many more bytes have come down; new ones are passed on."""
@@ -70,7 +80,11 @@ class BreakingLine:
         if is_cut:
             _reset(client)
             return
-        server = socket.create_connection((HOST, self._target_port))
+        try:
+            server = socket.create_connection((HOST, self._target_port))
+        except OSError:
+            _reset(client)
+            return
         with self._lock:
             self._ends |= {client, server}
         threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
@@ -89,6 +103,10 @@ class BreakingLine:
         with suppress(OSError):
             while piece := source.recv(_PIECE_BYTES):
                 sink.sendall(piece)
+                if direction == "up" and self._is_used_up("hold", len(piece)):
+                    self._left_bytes["hold"] = None
+                    self.is_held.set()
+                    self._let_go.wait()
                 if self._is_used_up(direction, len(piece)):
                     self.cut()
                 elif direction == "down" and self._is_used_up("reset", len(piece)):

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
-NAMES = ("keystone", "upstream", "tempest", "swift", "moto", "nx27017")
+NAMES = ("keystone", "upstream", "tempest", "swift", "moto", "nx27017", "tuspy")
 ON_DEMAND = ("cinder",)
 """Made only where they are named: they take long, and their tests run only where somebody asks for them."""
 UNUSED_S = 14 * 24 * 3600

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from blick.conf.settings import DatabaseSettings
 from blick.db.engine import open_database
@@ -149,7 +150,19 @@ class ImportWorld:
             JobWorker(folder / f"worker-{number}", self._config_file, self.server.environment)
             for number in range(job_workers)
         ]
-        self._engine = create_engine(make_url(database_url), connect_args=_patience(database_url))
+        self._engine = create_engine(make_url(database_url), connect_args=_patience(database_url), pool_pre_ping=True)
+
+    @property
+    def has_database_server(self) -> bool:
+        return self._engine.dialect.name != "sqlite"
+
+    def break_database_connections(self) -> None:
+        """End every connection to the database but our own, in the middle of whatever goes on there."""
+        find, end = _OTHERS[self._engine.dialect.name]
+        with self._engine.connect() as connection:
+            for number in connection.execute(text(find)).scalars().all():
+                with suppress(OperationalError):  # it ended by itself
+                    connection.execute(text(end.format(number)))
 
     def _options(self, workers: int, web_port: int) -> dict[str, dict[str, object]]:
         options: dict[str, dict[str, object]] = {
@@ -219,9 +232,7 @@ class ImportWorld:
                 "AND image_properties.name = 'os_glance_import_task'"
             ),
             "tasks": self.count("SELECT count(*) FROM tasks WHERE status IN ('pending', 'processing')"),
-            "uploads at work": self.count(
-                "SELECT count(*) FROM blick_resumable_uploads WHERE token <> '' OR state IN ('finishing', 'removed')"
-            ),
+            "uploads at work": self.count("SELECT count(*) FROM blick_resumable_uploads WHERE state = 'finishing'"),
         }
         return {what: count for what, count in found.items() if count}
 
@@ -303,6 +314,19 @@ def caller(project: str) -> dict[str, str]:
 def _patience(database_url: str) -> dict[str, Any]:
     return {"timeout": 60} if database_url.startswith("sqlite") else {}
 
+
+_OTHERS = {
+    "postgresql": (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+        "AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend({})",
+    ),
+    "mysql": (
+        "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+        "KILL CONNECTION {}",
+    ),
+}
+"""What finds the connections to a database but one's own, and what ends one of them."""
 
 _SERIALS = {
     "sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT",

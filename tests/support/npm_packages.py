@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.environments import cache_folder, kept
 
-VERSIONS: Mapping[str, str] = {"azurite": "3.35.0"}
+VERSIONS: Mapping[str, str] = {"azurite": "3.35.0", "tus-js-client": "4.3.1"}
 
 
 def folder_of(name: str) -> Path:

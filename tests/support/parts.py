@@ -191,6 +191,10 @@ PARTS: dict[str, Part] = {
     ),
     "radosgw": Part("Ceph's S3 server (with ceph)", programs("radosgw", "radosgw-admin", "setpriv")),
     "moto": Part("moto's server, a lenient S3", every(programs("setpriv"), environment("moto"))),
+    "tuspy": Part("tuspy, a client for resumable uploads", environment("tuspy")),
+    "tus-js-client": Part(
+        "tus-js-client, another one", every(programs("node"), lambda: npm_packages.missing("tus-js-client"))
+    ),
     "azurite": Part(
         "Azurite, an Azure Blob Storage", every(programs("node", "setpriv"), lambda: npm_packages.missing("azurite"))
     ),

@@ -102,11 +102,12 @@ def cancel(job_ids: tuple[str, ...], watch: bool, data: Path, config_files: tupl
 
     async def ask(services: Services) -> None:
         found = [await _get(services, job_id) for job_id in job_ids]
+        asked = []
         for one in found:
-            await ops.request_cancel(services, one)
+            asked.append(await ops.request_cancel(services, one))
             click.echo(f"Job {one.id} is to be cancelled.")
         if watch:
-            for one in found:
+            for one in asked:
                 ended = await until_over(services, one)
                 click.echo(f"Job {one.id}: {_ending(ended)}")
 

@@ -33,7 +33,7 @@ def import_settings(reading: Reading) -> ImportSettings:
         work_dir=_work_dir(reading),
         staging_ttl_h=get("blick", "staging_ttl"),
         upload_ttl_h=get("blick", "upload_ttl"),
-        plugins=get("image_import_opts", "image_import_plugins"),
+        plugins=_plugins(reading),
         max_parallel_stores=get("image_import_opts", "max_parallel_stores"),
         inject=get("inject_metadata_properties", "inject"),
         inject_ignored_roles=frozenset(role.lower() for role in get("inject_metadata_properties", "ignore_user_roles")),
@@ -72,6 +72,12 @@ def fetch_settings(reading: Reading) -> FetchSettings:
         insecure=reading.get("blick", "fetch_insecure"),
         retries=reading.get("blick", "fetch_retries"),
     )
+
+
+def _plugins(reading: Reading) -> tuple[str, ...]:
+    """Names, which operators' files have with and without brackets around the list and quotes around each."""
+    names = (name.strip("[]'\" ") for name in reading.get("image_import_opts", "image_import_plugins"))
+    return tuple(name for name in names if name)
 
 
 def _python_interpreter(reading: Reading) -> Path | None:

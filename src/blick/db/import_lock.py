@@ -4,9 +4,9 @@ It is the reference's own, so that clients see what they have always seen. Whoev
 """
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, false, select
+from sqlalchemy import Connection, Select, false, select
 
 from blick.db import images, jobs, tasks
 from blick.db.exact import exactly
@@ -25,13 +25,17 @@ _SILENT_PENDING = timedelta(minutes=120)
 _PREEMPTED = "Expired lock preempted"
 
 
-def owner(connection: Connection, image_id: str) -> str | None:
-    """The id of the task that has the lock of a live image; None if nobody has."""
+def of_image(image_id: str) -> Select[Any]:
+    """The lock of a live image, as rows: none, or one with the id of the task that has it."""
     table = image_properties
-    held = select(table.c.value).where(
+    return select(table.c.value).where(
         table.c.image_id == image_id, exactly(table.c.name, PROPERTY), table.c.deleted == false()
     )
-    value: str | None = connection.execute(held).scalar()
+
+
+def owner(connection: Connection, image_id: str) -> str | None:
+    """The id of the task that has the lock of a live image; None if nobody has."""
+    value: str | None = connection.execute(of_image(image_id)).scalar()
     return value
 
 

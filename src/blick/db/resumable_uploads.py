@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, false, func, insert, or_, select, update
 
 from blick.db import images as image_rows
-from blick.db import jobs, outbox
+from blick.db import import_lock, jobs, outbox
 from blick.db.jobs import NewJob
 from blick.db.rows import hold
 from blick.db.tables import images, resumable_uploads, upload_parts
@@ -201,7 +201,7 @@ def keys_in_use(connection: Connection, keys: Collection[str]) -> set[str]:
 def finish(connection: Connection, upload: ResumableUpload, job: NewJob, now: datetime, now_ms: int) -> None:
     """Everything is there: image queued → saving, and the job that goes on from here. Ends the lease.
 
-    Raises NotFound, Conflict (the image is not queued any more), Gone.
+    Raises NotFound, Conflict (the image is not queued any more, or is being imported), Gone.
     """
     _begin_saving(connection, upload.image_id, now)
     length = {"offset_bytes": upload.length_bytes}
@@ -249,6 +249,7 @@ def _begin_saving(connection: Connection, image_id: str, now: datetime) -> None:
     if not image_rows.set_status(connection, image_id, (QUEUED,), SAVING, now):
         _require_queued(connection, image_id)
         raise Conflict(f"Image {image_id} takes data only while it is queued.")
+    import_lock.require_free(connection, image_id, now)
 
 
 def end(connection: Connection, upload_id: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from blick.db import images, import_lock, outbox, usage
 from blick.db.rows import hold, set_base
-from blick.db.tables import leases
+from blick.db.tables import leases, location_deletes
 from blick.model.blob import Digests, Location
 from blick.model.errors import Conflict, Gone, NotFound
 from blick.model.image import ACTIVE, QUEUED, SAVING, STAGE_HOST, UPLOADING
@@ -53,14 +53,25 @@ def begin(
         if not hold(connection, lease.image_id):
             raise NotFound(f"No image found with ID {lease.image_id}")
         raise Conflict(f"Image {lease.image_id} takes data only while it is queued.")
-    import_lock.require_free(connection, lease.image_id, now)
+    locked, waiting = _obstacles(connection, lease.image_id)
+    if locked:
+        import_lock.require_free(connection, lease.image_id, now)
+    if waiting:
+        _require_cleaned_up(connection, lease)
     take(connection, lease)
-    _require_cleaned_up(connection, lease)
     if quota is None:
         return NOTHING
     used = usage.measured(connection, quota.project_id, quota.measures, except_image=lease.image_id)
     quota.require(used, {Measure.STAGED if status == UPLOADING else Measure.STORED: lease.reserved_bytes})
     return used
+
+
+def _obstacles(connection: Connection, image_id: str) -> tuple[bool, bool]:
+    """Does a task have the lock of the image; does data of it wait for its removal? Hardly ever, so in one question."""
+    locked = import_lock.of_image(image_id).exists()
+    waiting = select(location_deletes.c.id).where(location_deletes.c.image_id == image_id).exists()
+    found = connection.execute(select(locked.label("locked"), waiting.label("waiting"))).one()
+    return bool(found.locked), bool(found.waiting)
 
 
 def _require_cleaned_up(connection: Connection, lease: Lease) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from blick.db import job_claims, jobs
 from blick.db.engine import Database
-from blick.db.job_claims import Held, Search
+from blick.db.job_claims import Found, Held, Search
 from blick.db.jobs import Job
 from blick.model.errors import Gone
 
@@ -45,10 +45,21 @@ class JobQueue:
     shares: Shares = Shares()
 
     async def claim(self, kinds: Collection[str], most: int) -> list[Job]:
-        """Take up to `most` jobs whose time has come, or whose holder is dead. Raises ServiceUnavailable."""
+        """Take up to `most` jobs whose time has come, or whose holder is dead. Raises ServiceUnavailable.
+
+        When cancelled, or if it fails, none is ours: who looks next takes what was claimed already.
+        """
         found = await self.database.read(job_claims.find, self._search(kinds, most))
-        room = found.room
         claimed: list[Job] = []
+        try:
+            await self._take_some(found, most, claimed)
+        except BaseException:
+            self.held.difference_update(job.token for job in claimed)
+            raise
+        return claimed
+
+    async def _take_some(self, found: Found, most: int, claimed: list[Job]) -> None:
+        room = found.room
         for candidate in found.candidates:
             job, free = candidate.job, most - len(claimed)
             if free == 0 or (free <= self.shares.kept and not candidate.within_share):
@@ -59,7 +70,6 @@ class JobQueue:
                 claimed.append(ours)
                 if job.kind in room:
                     room[job.kind] -= 1
-        return claimed
 
     async def renew(self) -> None:
         """Keep what this process works on for another while. Raises ServiceUnavailable."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from blick.db.jobs import Job
 from blick.jobs.kinds import Ending, JobKind, cancelled, given_up
@@ -13,7 +14,7 @@ from blick.stream.hop import to_the_end
 _log = logging.getLogger(__name__)
 
 # How long a job of another process, or one that was put off, may lie before somebody looks.
-POLL_S = 5.0
+POLL_S = 2.0
 # How long a job may go on that nobody wants any more.
 CANCEL_POLL_S = 2.0
 # A job that has failed this often, or has taken its process with it, is undone. The last wait is a quarter of an hour.
@@ -68,7 +69,11 @@ class Worker:
         for job in await self._queue.claim(self._kinds.keys(), room) if room > 0 else ():
             task = asyncio.create_task(self._do(job), name=f"job {job.id}")
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(partial(self._ended, job))
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._queue.held.discard(job.token)  # for one that was cancelled before it began
 
     async def _pause(self) -> None:
         """Until there may be something to start: a new job, a free place, or a while has passed."""
@@ -87,7 +92,9 @@ class Worker:
             await to_the_end(self._give_back(job, None))
             raise
         except Gone as error:
-            _log.info("%s", error)
+            _log.info("job %s: %s", job.id, error)
+            # Without effect if it is another's or over. If it is ours nevertheless it must not come back at once.
+            await self._give_back(job, str(error))
         except BlickError as error:
             _log.warning("job %s (%s) will be tried again: %s", job.id, job.kind, error)
             await self._give_back(job, str(error))

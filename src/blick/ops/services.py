@@ -14,7 +14,7 @@ from blick.conf.settings import Settings
 from blick.db.engine import Database
 from blick.jobs.sealing import Sealer
 from blick.model.schema import ImageSchema
-from blick.ops.resumable_uploads.here import UploadsHere
+from blick.ops.uploads_here import UploadsHere
 from blick.policy.enforcer import Enforcer
 from blick.policy.limits import Limits
 from blick.policy.properties import PropertyProtections

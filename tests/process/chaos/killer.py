@@ -2,6 +2,7 @@
 
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ LIVES_S = (0.0, 1.6)
 """How long everything goes on between two kills."""
 CALM = 0.05
 """How often a server is asked to end, instead of being killed."""
+
+CUT_OFF = 0.2
+"""How often the database throws everybody out, beside the kills."""
 
 
 class Killer:
@@ -38,8 +42,15 @@ class Killer:
         weights, actions = zip(*ways, strict=True)
         for _ in range(times):
             time.sleep(self._chance.uniform(*LIVES_S))
+            if self._world.has_database_server and self._chance.random() < CUT_OFF:
+                self._world.break_database_connections()
+                self.counts["database connections"] += 1
+                time.sleep(self._chance.uniform(*LIVES_S))
             if self._chance.random() < CALM:
-                self._world.server.stop()
+                with suppress(
+                    subprocess.TimeoutExpired
+                ):  # then it was killed; how fast it ends is not the question here
+                    self._world.server.stop()
                 self._world.start()
                 self.counts["asked to end"] += 1
                 time.sleep(self._chance.uniform(*LIVES_S))

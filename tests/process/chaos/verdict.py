@@ -13,7 +13,7 @@ from tests.process.chaos.story import Attempt, Stories, Story
 from tests.support.import_world import STORES, Change, ImportWorld, caller
 
 TIMEOUT_S = 300.0
-FIRST = ("upload", "resumable", "glance-direct", "web-download")
+FIRST = ("upload", "resumable", "glance-direct", "web-download", "glance-download")
 UNTOLD = ("upload", "resumable")
 """Those that no task tells of."""
 """The kinds of attempts that give an image its data."""

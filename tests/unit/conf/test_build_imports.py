@@ -90,3 +90,35 @@ def test_not_every_store_is_for_staged_data(config: Config) -> None:
         assert "staging_store" in refusal
         assert said in refusal
     assert "staging_store" in config.refusal("[blick]\nstaging_store = file\n")
+
+
+def test_plugins(config: Config) -> None:
+    defaults = config.load("").settings.imports
+    assert (defaults.plugins, defaults.convert_to, dict(defaults.inject)) == ((), "raw", {})
+    assert defaults.inject_ignored_roles == {"admin"}
+    assert defaults.python_interpreter is None
+    imports = config.load("""
+[image_import_opts]
+image_import_plugins = [image_decompression, image_conversion]
+[image_conversion]
+output_format = qcow2
+[inject_metadata_properties]
+inject = os_type:linux,"quoted":'as it is',url:http://a:80/b
+ignore_user_roles = Admin,SERVICE
+[wsgi]
+python_interpreter = /opt/python/bin/python3
+[blick]
+convert_memory = 2048
+convert_cpu_time = 60
+decompress_ratio = 20
+""").settings.imports
+    assert imports.plugins == ("image_decompression", "image_conversion")
+    for text in ("no_op", "[no_op]", "['no_op']", '["no_op",]'):
+        same = config.load(f"[image_import_opts]\nimage_import_plugins = {text}\n").settings.imports
+        assert same.plugins == ("no_op",), text
+    assert config.load("[image_import_opts]\nimage_import_plugins = []\n").settings.imports.plugins == ()
+    assert imports.convert_to == "qcow2"
+    assert imports.inject == {"os_type": "linux", '"quoted"': "'as it is'", "url": "http://a:80/b"}
+    assert imports.inject_ignored_roles == {"admin", "service"}
+    assert imports.python_interpreter == Path("/opt/python/bin/python3")
+    assert (imports.convert_memory_mib, imports.convert_cpu_time_s, imports.decompress_ratio) == (2048, 60, 20)

@@ -102,7 +102,7 @@ _TASKFLOW_EXECUTOR = (
 
 _WSGI = (
     Option("task_pool_threads", "int", 16, "[taskflow_executor] max_workers says how many at once", keep="no"),
-    Option("python_interpreter", "str", None, "Helpers need no interpreter", keep="no"),
+    Option("python_interpreter", "str", None, "Python that starts qemu-img; unset = the one that runs the service"),
 )
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {

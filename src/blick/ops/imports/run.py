@@ -4,6 +4,7 @@ Each step is noted together with its effect, so that whoever takes the job over 
 is done again. Whatever goes wrong is undone: the image waits for data again, or for another try with what is staged.
 """
 
+import contextlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,7 @@ async def run(services: Services, job: Job) -> None:
     placing = Placing(current, STORES)
     try:
         await _steps(current, placing)
+        await _succeed(current)
     except _REASONS as error:
         _log.warning("import of image %s failed: %s", current.work.image_id, error)
         await _undo(current, placing, error)
@@ -78,7 +80,7 @@ async def run(services: Services, job: Job) -> None:
         # Either the job is somebody else's, and nothing of this has an effect; or the image is.
         await _undo(current, placing, error)
     else:
-        await _succeed(current)
+        await _clean_up(current)
         _log.info("import of image %s is done", current.work.image_id)
 
 
@@ -90,8 +92,10 @@ async def cancel(services: Services, job: Job, ending: Ending) -> None:
     current = await CurrentImport.of(services, job)
     placing = Placing(current, STORES)
     if current.is_settled:
-        await _succeed(current)
-        return
+        with contextlib.suppress(Gone):  # the image was deleted before that was said
+            await _succeed(current)
+            await _clean_up(current)
+            return
     placing.in_doubt.update(set(current.work.stores) - current.state.done.keys() - set(current.state.failed))
     await _undo(current, placing, Conflict(ending.message), ending.outcome)
 
@@ -118,7 +122,6 @@ async def _succeed(current: CurrentImport) -> None:
     await current.services.database.write(
         imports.succeed, current.job, current.work, copied_bytes, moment(current.services)
     )
-    await _clean_up(current)
 
 
 async def _admit(current: CurrentImport) -> None:

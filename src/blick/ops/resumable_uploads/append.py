@@ -26,9 +26,9 @@ from blick.model.resumable_upload import FINAL, OPEN, WHOLE, Checksum, Piece, Pr
 from blick.ops.resumable_uploads import content as contents
 from blick.ops.resumable_uploads import finish, housekeeping, lookup
 from blick.ops.resumable_uploads.content import Content
-from blick.ops.resumable_uploads.here import Running
 from blick.ops.resumable_uploads.holding import Hold, held, released
 from blick.ops.services import Services
+from blick.ops.uploads_here import Running
 from blick.stream.body import RequestBody
 from blick.stream.hashing import Hashing
 from blick.stream.inspect import Inspection

@@ -14,8 +14,8 @@ from typing import Any, Final
 from blick.db import resumable_uploads
 from blick.model.errors import BlickError, Conflict, Gone, Locked, NotFound
 from blick.model.resumable_upload import OPEN, ResumableUpload
-from blick.ops.resumable_uploads.here import Transfer
 from blick.ops.services import Services, is_dead
+from blick.ops.uploads_here import Transfer
 from blick.stream.hop import to_the_end
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from blick.conf.settings import Settings
 from blick.model.errors import Invalid, LimitExceeded, UnsupportedMediaType
-from blick.ops.imports.plugins.plugin import PluginInput, PluginResult, Tell
+from blick.ops.imports.plugins.plugin import KEEP_FREE_BYTES, SMALL_BYTES, PluginInput, PluginResult, Tell
 from blick.ops.services import Services
 from blick.stream import convert
 from blick.stream.convert import QEMU_NAMES, Disk, QemuImg, Room, find_qemu_img
@@ -24,11 +24,6 @@ _log = logging.getLogger(__name__)
 
 name: Final = "image_conversion"
 changes_data: Final = True
-
-KEEP_FREE_BYTES: Final = 256 << 20
-"""What a conversion leaves of the disk to others, who may work on it at the same time."""
-SMALL_BYTES: Final = 64 << 20
-"""Results up to this size are no bombs, however small the source is."""
 
 # What is no disk, whatever bytes it begins with: converted it would be of no use to anybody.
 _ARCHIVES: Final = frozenset({"docker", "ova", "compressed"})
@@ -49,10 +44,10 @@ async def run(services: Services, given: PluginInput, tell: Tell) -> PluginResul
     settings, image = services.settings, given.image
     target_format = settings.imports.convert_to
     content = await _content_of(given.file, image.disk_format or "", settings)
-    if content.disk_format == "iso":
-        return PluginResult(values={"virtual_size": content.virtual_size_bytes})
-    if content.disk_format == "raw" == target_format:  # there is nothing that qemu-img would have to say
-        return PluginResult(values={"virtual_size": content.virtual_size_bytes})
+    # Of raw data there is nothing that qemu-img would have to say.
+    if content.disk_format == "iso" or content.disk_format == "raw" == target_format:
+        is_disk = image.container_format not in _ARCHIVES
+        return PluginResult(values={"virtual_size": content.virtual_size_bytes} if is_disk else {})
     tool = find_qemu_img(settings.imports)
     disk = await convert.info(tool, given.file, content.disk_format)
     _require_convertible(disk, content, settings)

@@ -6,7 +6,7 @@ images whose container format is "compressed", because that is what their owners
 
 from typing import Final
 
-from blick.ops.imports.plugins.plugin import PluginInput, PluginResult, Tell
+from blick.ops.imports.plugins.plugin import KEEP_FREE_BYTES, SMALL_BYTES, PluginInput, PluginResult, Tell
 from blick.ops.services import Services
 from blick.stream.decompress import Bounds, decompress
 from blick.stream.hop import hop
@@ -14,11 +14,6 @@ from blick.stream.packed import recognise
 
 name: Final = "image_decompression"
 changes_data: Final = True
-
-KEEP_FREE_BYTES: Final = 256 << 20
-"""What unpacking leaves of the disk to others, who may work on it at the same time."""
-SMALL_BYTES: Final = 64 << 20
-"""Results up to this size are no bombs, however small the packed data is."""
 
 
 async def run(services: Services, given: PluginInput, tell: Tell) -> PluginResult:

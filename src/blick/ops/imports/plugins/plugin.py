@@ -7,11 +7,16 @@ and run in the option's order, each in a step of its own: one that was cut off i
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from blick.model.context import RequestContext
 from blick.model.image import Image
 from blick.ops.services import Services
+
+KEEP_FREE_BYTES: Final = 256 << 20
+"""What a plugin that makes new data leaves of the disk to others, who may work on it at the same time."""
+SMALL_BYTES: Final = 64 << 20
+"""New data up to this size is no bomb, however small what it was made from is."""
 
 Tell = Callable[[int, int | None], None]
 """Notes how many bytes are done, and of how many if that is known. Cheap; may be called at any rate."""
