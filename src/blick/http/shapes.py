@@ -279,9 +279,7 @@ _HEADERS: Mapping[str, tuple[Shape, ...]] = {
         _parameter("X-Image-Meta-Store", "The store that the image's data shall go to"),
     ),
     "metadef_tags": (
-        _parameter(
-            "X-Openstack-Append", "Put the tags beside those that are there, not in their place", {"type": "boolean"}
-        ),
+        _parameter("X-Openstack-Append", "true: put the tags beside those that are there, not in their place"),
     ),
     "piece": (
         _SPOKEN,

@@ -69,6 +69,8 @@ class NamespaceFile:
 def parse(document: object) -> NamespaceFile:
     """The decoded content of a file. Raises Invalid, naming what is wrong with it."""
     given = _mapping(document, "The file")
+    if given.get("namespace") == "":
+        raise Invalid("The file has no namespace.")
     namespace = NewNamespace(
         name=_name(given, "namespace", "The file"),
         display_name=_text(given, "display_name", "The namespace", _NAME_CHARACTERS),
@@ -164,7 +166,7 @@ def _require_texts(value: object, where: str) -> None:
 
 def _name(given: Mapping[str, Any], key: str, where: str) -> str:
     value = given.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise Invalid(f"{where} has no {key}.")
     return _checked_name(value, where)
 

@@ -48,6 +48,12 @@ def test_nothing_but_a_name() -> None:
     assert [(each.name, each.properties) for each in bare.children.objects] == [("o", {}), ("p", {})]
 
 
+def test_names_that_only_the_namespace_may_not_have() -> None:
+    """The API takes them, though none of its paths can name them: they are not lost on the way."""
+    file = parse({"namespace": "a/b", "properties": {"": SIZE}, "objects": [{"name": ""}], "tags": [{"name": ""}]})
+    assert [each.name for each in (*file.children.properties, *file.children.objects, *file.children.tags)] == [""] * 3
+
+
 def test_what_is_written_is_read_again() -> None:
     file = parse(WHOLE)
     namespace = MetadefNamespace(

@@ -1,6 +1,6 @@
 """The shapes of what goes over the wire about metadata definitions (JSON Schema 2020-12).
 
-Of bodies that are sent, only what is always taken: the rest is refused, or depends on the database.
+What all of them refuse besides is left out: NUL, and characters that take four bytes in UTF-8, in any text.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,9 @@ Shape = Mapping[str, Any]
 
 _TEXT: Shape = {"type": "string"}
 _MOMENT: Shape = {"type": "string", "format": "date-time"}
-# Existing databases have no place for characters that take four bytes in UTF-8, and none for NUL.
-_STORABLE: Shape = {"type": "string", "pattern": "^[\\u0001-\\ud7ff\\ue000-\\uffff]*$", "maxLength": 500}
-_NAME: Shape = {**_STORABLE, "minLength": 1, "maxLength": NAME_MAX_CHARACTERS}
-_NAMES: Shape = {"type": "array", "items": _NAME, "uniqueItems": True, "maxItems": 10}
-_TEXTS: Shape = {"type": "array", "items": _STORABLE, "maxItems": 10}
+_NAME: Shape = {"type": "string", "maxLength": NAME_MAX_CHARACTERS}
+_TEXTS: Shape = {"type": "array", "items": _TEXT}
+_NAMES: Shape = {**_TEXTS, "uniqueItems": True}
 _TYPE: Shape = {"enum": list(PROPERTY_TYPES)}
 _FLAG: Shape = {"type": "boolean"}
 _COUNT: Shape = {"type": "integer", "minimum": 0}
@@ -46,15 +44,16 @@ def _component(name: str) -> Shape:
 _DEFINITION: Mapping[str, Shape] = {
     "name": _NAME,
     "type": _TYPE,
-    "title": _STORABLE,
-    "description": _STORABLE,
+    "title": _TEXT,
+    "description": _TEXT,
     "operators": _TEXTS,
-    "default": _STORABLE,
+    "required": {**_NAMES, "minItems": 1},
+    "default": {},
     "readonly": _FLAG,
     "minimum": {"type": "number"},
     "maximum": {"type": "number"},
     "enum": _TEXTS,
-    "pattern": _STORABLE,
+    "pattern": _TEXT,
     "minLength": _COUNT,
     "maxLength": _COUNT,
     "items": _closed({"type": _TYPE, "enum": _TEXTS}, "type"),
@@ -72,11 +71,10 @@ _SHOWN_DEFINITION: Shape = _object(
         "readonly": _FLAG,
     }
 )
+_NEW_DEFINITIONS: Shape = {**_map(_component("new_metadef_definition")), "propertyNames": _NAME}
 _NEW_TAG = _closed({"name": _NAME}, "name")
-# A comma would part the name in two.
-_REQUIRED_NAMES: Shape = {**_NAMES, "items": {**_NAME, "pattern": "^[A-Za-z0-9_]*$"}}
 
-_ASSOCIATION: Mapping[str, Shape] = {"name": _NAME, "prefix": {**_NAME, "minLength": 0}, "properties_target": _NAME}
+_ASSOCIATION: Mapping[str, Shape] = {"name": _NAME, "prefix": _NAME, "properties_target": _NAME}
 _TIMES: Mapping[str, Shape] = {"created_at": _MOMENT, "updated_at": _MOMENT}
 _SHOWN_ASSOCIATION: Mapping[str, Shape] = {**dict.fromkeys(_ASSOCIATION, _TEXT), **_TIMES}
 _SHOWN_OBJECT: Mapping[str, Shape] = {
@@ -93,18 +91,14 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "new_metadef_namespace": _closed(
         {
             # What a path can name.
-            "namespace": {"type": "string", "pattern": "^[A-Za-z0-9_:]+$", "maxLength": NAME_MAX_CHARACTERS},
-            "display_name": {**_NAME, "minLength": 0},
-            "description": _STORABLE,
+            "namespace": {**_NAME, "pattern": "^[^/]+$"},
+            "display_name": _NAME,
+            "description": {"type": "string", "maxLength": 500},
             "visibility": {"enum": list(VISIBILITIES)},
             "protected": _FLAG,
-            "owner": {**_NAME, "maxLength": 255},
+            "owner": {"type": "string", "maxLength": 255},
             "resource_type_associations": _list(_closed(_ASSOCIATION, "name")),
-            "properties": {
-                **_map(_component("new_metadef_definition")),
-                "propertyNames": _NAME,
-                "maxProperties": 10,
-            },
+            "properties": _NEW_DEFINITIONS,
             "objects": _list(_component("new_metadef_object")),
             "tags": _list(_NEW_TAG),
         },
@@ -118,7 +112,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
             "resource_type_associations": _list(_object(_SHOWN_ASSOCIATION, "name")),
             "properties": _map(_component("metadef_definition")),
             "objects": _list(_object(_SHOWN_OBJECT, "name")),
-            "tags": _list(_NEW_TAG),
+            "tags": _list(_object({"name": _TEXT}, "name")),
             "self": _TEXT,
             "schema": _TEXT,
         },
@@ -144,13 +138,9 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "new_metadef_object": _closed(
         {
             "name": _NAME,
-            "description": _STORABLE,
-            "required": _REQUIRED_NAMES,
-            "properties": {
-                **_map(_component("new_metadef_definition")),
-                "propertyNames": _NAME,
-                "maxProperties": 10,
-            },
+            "description": _TEXT,
+            "required": _NAMES,
+            "properties": _map(_component("new_metadef_definition")),
         },
         "name",
     ),
