@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tests.bench.client import Job
 from tests.bench.loading import Row
 from tests.bench.metrics import SERVICES, Figures, run_client
-from tests.bench.servers import Server
+from tests.bench.servers import WORKERS, Server
 from tests.bench.targets import Target, at_least
 
 NAMESPACES, PROPERTIES, OBJECTS, TAGS = 1000, 50, 4, 3
@@ -91,7 +91,7 @@ def measure(metric: MetadefMetric, server: Server, limit_s: float) -> Figures:
         "port": server.port,
         "kind": metric.kind,
         "path": metric.path.format(name=name_of(NAMESPACES // 2)),
-        "warm_up": 4,
+        "warm_up": WORKERS,
         "count": 5000,
         "limit_s": limit_s,
     }
