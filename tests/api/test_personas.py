@@ -99,6 +99,7 @@ def patch(path: str, value: Any) -> dict[str, Any]:
 
 
 UPLOAD = {"content": b"other", "headers": OCTETS}
+BEGIN = {"headers": {"tus-resumable": "1.0.0", "upload-length": "5"}}
 CASES = [
     Case("get_image", "GET", "", 200, SEE, changes=False),
     Case("download_image", "GET", "/file", 200, DOWNLOAD, changes=False),
@@ -109,6 +110,7 @@ CASES = [
     Case("communitize_image", "PATCH", "", 200, OWN, options=patch("/visibility", "community")),
     Case("delete_image", "DELETE", "", 204, OWN),
     Case("upload_image", "PUT", "/file", 409, OWN, options=UPLOAD),  # it has data, who may upload learns
+    Case("upload_image", "POST", "/upload", 409, OWN, options=BEGIN),
     Case("deactivate", "POST", "/actions/deactivate", 204, OWN),
     Case("reactivate", "POST", "/actions/reactivate", 204, OWN, changes=False),
     Case("fetch_image_location", "GET", "/locations", 200, FETCH_LOCATIONS, changes=False),

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from blick.conf.settings import QuotaSettings, Settings, StoreSettings
 from blick.db.tables import jobs, resumable_uploads, upload_parts
@@ -582,6 +582,58 @@ async def test_content_that_is_refused_in_the_end(service: Service, settings: Se
     again = await begun(service, image, 4)
     assert (await add(service, again, 0, b"data")).status_code == 415
     assert (await service.show(image["id"]))["status"] == "queued"
+
+
+# Parts in a store
+
+
+def parts_of(service: Service) -> list[int]:
+    """How long the parts are that are recorded."""
+    with service.services.database.engine.connect() as connection:
+        wanted = select(upload_parts.c.size_bytes).order_by(upload_parts.c.number)
+        return list(connection.execute(wanted).scalars())
+
+
+async def test_in_a_store_an_upload_is_a_few_parts(service: Service, settings: Settings) -> None:
+    """However it was cut: long pieces become several, short ones one."""
+    if not service.services.staging.is_shared:
+        pytest.skip("in a folder it is one file")
+    mib = 1 << 20
+    data = DATA[:1000] * 80_000
+    image = await service.create()
+    path = await begun(service, image, len(data))
+    assert (await add(service, path, 0, data[: 65 * mib])).status_code == 204
+    assert parts_of(service) == [32 * mib, 32 * mib, mib]
+    there = 65 * mib
+    for _ in range(9):
+        assert (await add(service, path, there, data[there : there + mib])).status_code == 204
+        there += mib
+    # The last one is written anew until it is 4 MiB long.
+    assert parts_of(service) == [32 * mib, 32 * mib, 4 * mib, 4 * mib, 2 * mib]
+    assert (await add(restarted(service), path, there, data[there:])).status_code == 204
+    await require_image(service, image, data)
+    assert staged(settings) == [image["id"]]
+    assert rows(service) == (1, 0)
+
+
+async def test_a_part_that_was_begun(service: Service, settings: Settings) -> None:
+    """Its writer died: what it left is removed by whoever goes on."""
+    if not service.services.staging.is_shared:
+        pytest.skip("in a folder it is one file")
+    image = await service.create()
+    path = await begun(service, image)
+    assert (await add(service, path, 0, DATA[:1000])).status_code == 204
+    upload_id, key = path.rpartition("/")[2], "11111111-2222-4333-8444-555555555555"
+    with service.services.database.engine.begin() as connection:
+        begun_part = {"upload_id": upload_id, "number": 1, "store": "file", "object_key": key, "uri": ""}
+        connection.execute(insert(upload_parts), {**begun_part, "meta_data": "{}", "size_bytes": 0})
+    images = Path(settings.stores.stores[0].options["filesystem_store_datadir"])
+    (images / key).write_bytes(b"left")
+    (images / f".blick-{key}.part").write_bytes(b"left")
+    assert await offset(service, path) == 1000
+    assert (await add(service, path, 1000, DATA[1000:])).status_code == 204
+    await require_image(service, image, DATA)
+    assert staged(settings) == [image["id"]]
 
 
 # Who has it

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from blick.db import image_deletion, images, jobs, resumable_uploads
 from blick.db.engine import Database
 from blick.db.jobs import NewJob
-from blick.db.tables import location_deletes, upload_parts
+from blick.db.tables import upload_parts
 from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone, LimitExceeded, NotFound
 from blick.model.resumable_upload import FINAL, FINISHED, FINISHING, MOST_OPEN, OPEN, PARTIAL, Part, ResumableUpload
@@ -137,7 +137,7 @@ def test_one_has_it(database: Database) -> None:
         partial(resumable_uploads.set_length, upload=held, length_bytes=3),
         partial(resumable_uploads.begin_unverified, upload=held, offset_bytes=3),
         partial(resumable_uploads.begin_part, upload=held, number=0, store="s", key="k"),
-        partial(resumable_uploads.finish_part, upload=held, part=part, offset_bytes=3, replaced=None, now_ms=1),
+        partial(resumable_uploads.finish_part, upload=held, part=part, offset_bytes=3, replaced=None),
         partial(resumable_uploads.finish, upload=held, job=JOB, now=NOW, now_ms=1),
     ):
         with pytest.raises(Gone):
@@ -163,16 +163,17 @@ def test_parts(database: Database, ours: ResumableUpload) -> None:
     assert database.read_now(resumable_uploads.broken_parts_of, "u1") == [(0, "s", "k0")]
     assert database.read_now(resumable_uploads.parts_of, "u1") == []
     assert database.read_now(resumable_uploads.keys_in_use, ["k0", "k1"]) == {"k0"}
-    database.write_now(resumable_uploads.finish_part, ours, first, 3, None, 1)
+    database.write_now(resumable_uploads.finish_part, ours, first, 3, None)
     assert database.read_now(resumable_uploads.broken_parts_of, "u1") == []
     assert database.read_now(resumable_uploads.parts_of, "u1") == [first]
     longer = Part(1, "k1", Location("s", "s:2"), 8)
     database.write_now(resumable_uploads.begin_part, ours, 1, "s", "k1")
-    database.write_now(resumable_uploads.finish_part, ours, longer, 8, first, 1)
+    database.write_now(resumable_uploads.finish_part, ours, longer, 8, first)
     assert database.read_now(resumable_uploads.parts_of, "u1") == [longer]
     assert now(database).offset_bytes == 8
-    assert count(database, location_deletes) == 1, "what was replaced is to be removed"
-    database.write_now(resumable_uploads.drop_part, "u1", 1)
+    assert database.read_now(resumable_uploads.broken_parts_of, "u1") == [(0, "s", "k0")], "it is to be removed"
+    for number in (0, 1):
+        database.write_now(resumable_uploads.drop_part, "u1", number)
     assert count(database, upload_parts) == 0
 
 

@@ -35,6 +35,9 @@ unexpected-methods = []
 unsupported_method.enabled = false
 # The document cannot say which parameters exclude each other, nor what the state of an image forbids.
 positive_data_acceptance.enabled = false
+# A request of another version of tus, or of none, is 412 by that protocol.
+missing_required_header.expected-statuses = [400, 401, 403, 406, 412, 415, 422]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422, 428, 429, "5xx"]
 """
 
 

@@ -16,14 +16,14 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, false, func, insert, or_, select, update
 
 from blick.db import images as image_rows
-from blick.db import import_lock, jobs, outbox
+from blick.db import import_lock, jobs
 from blick.db.jobs import NewJob
 from blick.db.rows import hold
 from blick.db.tables import images, resumable_uploads, upload_parts
 from blick.db.tables import jobs as job_rows
 from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone, LimitExceeded, NotFound
-from blick.model.image import IMPORTING, QUEUED, SAVING, UPLOADING, ImageLocation
+from blick.model.image import IMPORTING, QUEUED, SAVING, UPLOADING
 from blick.model.resumable_upload import (
     FINAL,
     FINISHED,
@@ -168,19 +168,20 @@ def begin_part(connection: Connection, upload: ResumableUpload, number: int, sto
 
 
 def finish_part(
-    connection: Connection, upload: ResumableUpload, part: Part, offset_bytes: int, replaced: Part | None, now_ms: int
+    connection: Connection, upload: ResumableUpload, part: Part, offset_bytes: int, replaced: Part | None
 ) -> None:
-    """A part is whole: with it the upload's bytes end at `offset_bytes`. It holds what `replaced` held. Raises Gone."""
+    """A part is whole: with it the upload's bytes end at `offset_bytes`. Raises Gone.
+
+    It holds what `replaced` held, which is one that broke off from now on.
+    """
     _change(connection, upload, {"offset_bytes": offset_bytes})
     written = and_(upload_parts.c.upload_id == upload.id, upload_parts.c.number == part.number)
     values = {"uri": part.location.uri, "meta_data": _text(part.location.metadata), "size_bytes": part.size_bytes}
     if connection.execute(update(upload_parts).where(written).values(values)).rowcount != 1:
         raise _lost(upload)
     if replaced is not None:
-        drop_part(connection, upload.id, replaced.number)
-        metadata = {**replaced.location.metadata, "store": replaced.location.store}
-        place = ImageLocation(replaced.location.uri, metadata)
-        outbox.add(connection, upload.image_id, [place], now_ms, is_claimed=False)
+        old = and_(upload_parts.c.upload_id == upload.id, upload_parts.c.number == replaced.number)
+        connection.execute(update(upload_parts).where(old).values(uri=""))
 
 
 def drop_part(connection: Connection, upload_id: str, number: int) -> None:

@@ -191,7 +191,7 @@ class _PartsContent:
         self._recorded_bytes = sum(part.size_bytes for part in parts)
         self._stack = AsyncExitStack()
         self._writer: Writer | None = None
-        self._number = 0
+        self._number = parts[-1].number if parts else -1
         self._key = ""
         self._part_bytes = 0
         self._replaced: Part | None = None
@@ -233,18 +233,18 @@ class _PartsContent:
         part = Part(self._number, self._key, location, self._part_bytes)
         services, size_bytes = self._services, self.size_bytes
         try:
-            await services.database.write(
-                resumable_uploads.finish_part, self._upload, part, size_bytes, self._replaced, services.now_ms()
-            )
+            await services.database.write(resumable_uploads.finish_part, self._upload, part, size_bytes, self._replaced)
         except BaseException:
             # Nobody knows of it but the row that says that it was begun.
             await self._break_off()
             raise
-        if self._replaced is not None:
-            self._parts.remove(self._replaced)
+        replaced = self._replaced
         self._parts.append(part)
         self._recorded_bytes = size_bytes
         await self._close()
+        if replaced is not None:
+            self._parts.remove(replaced)
+            await self._remove_broken()
 
     async def cut(self, size_bytes: int) -> None:
         await self._break_off()
@@ -263,7 +263,7 @@ class _PartsContent:
 
     async def _begin(self) -> None:
         last = self._parts[-1] if self._parts else None
-        self._number = last.number + 1 if last is not None else 0
+        self._number += 1
         # Another name each time: whoever still removes an earlier one never meets this one.
         name = f"{self._upload.image_id}.{self._upload.id}.{self._services.new_token()}"
         self._key = self._services.staging.key(name)
@@ -283,6 +283,9 @@ class _PartsContent:
         if self._writer is None:
             return
         await self._close()
+        await self._remove_broken()
+
+    async def _remove_broken(self) -> None:
         try:
             await _discard_broken(self._services, self._upload)
         except (BlickError, StoreError) as error:
