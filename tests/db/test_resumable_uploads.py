@@ -71,8 +71,6 @@ def test_a_new_one(database: Database) -> None:
     assert now(database) == wanted
     for image_id, upload_id in ((ID, "u2"), (OTHER, "u1"), (ID, "u" * 300), (ID, "ü\0")):
         assert database.read_now(resumable_uploads.get, image_id, upload_id) is None
-    assert database.read_now(resumable_uploads.has_open, ID)
-    assert not database.read_now(resumable_uploads.has_open, OTHER)
 
 
 def test_only_for_queued_images(database: Database) -> None:
@@ -185,7 +183,6 @@ def test_finish(database: Database, ours: ResumableUpload) -> None:
     assert database.read_now(jobs.get, "job") is not None
     done = now(database)
     assert (done.state, done.offset_bytes, done.token, done.job_id) == (FINISHING, 10, "", "job")
-    assert database.read_now(resumable_uploads.has_open, ID)
     assert not database.write_now(resumable_uploads.remove, done), "a job works with it"
     assert overdue(database, 5000) == [], "as long as it does"
     database.write_now(jobs.call_off, "job", 10, "no more")
@@ -194,7 +191,6 @@ def test_finish(database: Database, ours: ResumableUpload) -> None:
     assert now(database).state == FINISHED
     assert overdue(database, 999) == []
     assert overdue(database, 1000) == ["u1"]
-    assert not database.read_now(resumable_uploads.has_open, ID)
 
 
 def test_finish_an_image_that_takes_no_data(database: Database, ours: ResumableUpload) -> None:
