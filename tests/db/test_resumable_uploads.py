@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from blick.db import image_deletion, images, jobs, resumable_uploads
+from blick.db import image_deletion, images, import_lock, jobs, resumable_uploads, tasks
 from blick.db.engine import Database
 from blick.db.jobs import NewJob
 from blick.db.tables import upload_parts
 from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone, LimitExceeded, NotFound
 from blick.model.resumable_upload import FINAL, FINISHED, FINISHING, MOST_OPEN, OPEN, PARTIAL, Part, ResumableUpload
+from blick.model.task import Task
 from tests.support.records import ID, NOW, image, race
 
 OTHER = "0b8f5e5c-2f1e-4a45-8a52-0d8b1c1f0a11"
@@ -199,6 +200,16 @@ def test_finish_an_image_that_takes_no_data(database: Database, ours: ResumableU
         database.write_now(resumable_uploads.finish, ours, JOB, NOW, 1)
     assert now(database).token == "t1"
     assert database.read_now(jobs.get, "job") is None
+
+
+def test_finish_an_image_that_is_being_imported(database: Database, ours: ResumableUpload) -> None:
+    database.write_now(tasks.add, Task("task", "api_image_import", "pending", "p1", ID, None, None, NOW, NOW, {}))
+    database.write_now(import_lock.take, ID, "task", NOW)
+    with pytest.raises(Conflict):
+        database.write_now(resumable_uploads.finish, ours, JOB, NOW, 1)
+    found = database.read_now(images.get, ID, None)
+    assert found is not None
+    assert (found.status, now(database).state) == ("queued", OPEN)
 
 
 def test_concatenate(database: Database) -> None:
