@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from blick.conf.settings import QuotaSettings, Settings, StoreSettings
 from blick.db.tables import jobs, resumable_uploads, upload_parts
@@ -854,6 +854,31 @@ async def test_formats_changed_meanwhile(service: Service) -> None:
     assert changed.status_code == 200
     assert (await add(service, path, 100, DATA[100:])).status_code == 415
     assert (await service.show(image["id"]))["status"] == "queued"
+
+
+async def test_formats_put_right_meanwhile(service: Service) -> None:
+    """What is judged early is judged by what the image is at that time."""
+    image = await service.create(disk_format="qcow2")
+    path = await begun(service, image)
+    assert (await add(service, path, 0, DATA[:100])).status_code == 204
+    change = [{"op": "replace", "path": "/disk_format", "value": "raw"}]
+    changed = await service.call("owner", "PATCH", f"/v2/images/{image['id']}", json=change, headers=PATCH_2_1)
+    assert changed.status_code == 200
+    assert (await add(service, path, 100, DATA[100:])).status_code == 204
+    await require_image(service, image, DATA)
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+async def test_a_job_that_is_forgotten(service: Service, is_active: bool) -> None:
+    data = bytes(5000)
+    image = await service.create(disk_format="raw" if is_active else "qcow2")
+    path = await begun(service, image, len(data))
+    assert (await add(service, path, 0, data[:10])).status_code == 204
+    last = await add(service, path, 10, data[10:])
+    with service.services.database.engine.begin() as connection:
+        connection.execute(delete(jobs))
+    told = await head(service, path)
+    assert (last.status_code, told.status_code) == ((204, 200) if is_active else (415, 410))
 
 
 # Parts that come side by side

@@ -252,7 +252,7 @@ class TestWhatServersDo:
     async def test_breaks_are_taken_up(self, service: Service, web: LyingServer) -> None:
         web.behave(DATA, Manners(breaks=[1_000_000, 1_000_000, 500_000]))
         await success(service, web.url())
-        assert len(web.requests) == 4
+        assert [method for method, _ in web.requests] == ["GET"] * 4 + ["HEAD"]
 
     @pytest.mark.parametrize(
         "manners",
@@ -353,7 +353,7 @@ async def test_through_a_proxy(settings: Settings) -> None:
             await success(service, "http://images.invalid/plain/x")
             for uri in ("http://localhost/x", "http://169.254.169.254/x", "http://[::1]/x", "http://10.0.0.1/x"):
                 assert (await post(service, await service.create(), uri))[0] == 400
-        assert proxy.requests == [("GET", "http://images.invalid/plain/x")]
+        assert proxy.requests == [(method, "http://images.invalid/plain/x") for method in ("GET", "HEAD")]
         assert proxy.heads[0]["proxy-authorization"] == "Basic dXNlcjpzM2NyM3Q="
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from blick.db import image_deletion, images, jobs, resumable_uploads
+from blick.db import image_deletion, images, import_lock, jobs, resumable_uploads, tasks
 from blick.db.engine import Database
 from blick.db.jobs import NewJob
 from blick.db.tables import upload_parts
 from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone, LimitExceeded, NotFound
 from blick.model.resumable_upload import FINAL, FINISHED, FINISHING, MOST_OPEN, OPEN, PARTIAL, Part, ResumableUpload
+from blick.model.task import Task
 from tests.support.records import ID, NOW, image, race
 
 OTHER = "0b8f5e5c-2f1e-4a45-8a52-0d8b1c1f0a11"
@@ -71,8 +72,6 @@ def test_a_new_one(database: Database) -> None:
     assert now(database) == wanted
     for image_id, upload_id in ((ID, "u2"), (OTHER, "u1"), (ID, "u" * 300), (ID, "ü\0")):
         assert database.read_now(resumable_uploads.get, image_id, upload_id) is None
-    assert database.read_now(resumable_uploads.has_open, ID)
-    assert not database.read_now(resumable_uploads.has_open, OTHER)
 
 
 def test_only_for_queued_images(database: Database) -> None:
@@ -185,7 +184,6 @@ def test_finish(database: Database, ours: ResumableUpload) -> None:
     assert database.read_now(jobs.get, "job") is not None
     done = now(database)
     assert (done.state, done.offset_bytes, done.token, done.job_id) == (FINISHING, 10, "", "job")
-    assert database.read_now(resumable_uploads.has_open, ID)
     assert not database.write_now(resumable_uploads.remove, done), "a job works with it"
     assert overdue(database, 5000) == [], "as long as it does"
     database.write_now(jobs.call_off, "job", 10, "no more")
@@ -194,7 +192,6 @@ def test_finish(database: Database, ours: ResumableUpload) -> None:
     assert now(database).state == FINISHED
     assert overdue(database, 999) == []
     assert overdue(database, 1000) == ["u1"]
-    assert not database.read_now(resumable_uploads.has_open, ID)
 
 
 def test_finish_an_image_that_takes_no_data(database: Database, ours: ResumableUpload) -> None:
@@ -203,6 +200,16 @@ def test_finish_an_image_that_takes_no_data(database: Database, ours: ResumableU
         database.write_now(resumable_uploads.finish, ours, JOB, NOW, 1)
     assert now(database).token == "t1"
     assert database.read_now(jobs.get, "job") is None
+
+
+def test_finish_an_image_that_is_being_imported(database: Database, ours: ResumableUpload) -> None:
+    database.write_now(tasks.add, Task("task", "api_image_import", "pending", "p1", ID, None, None, NOW, NOW, {}))
+    database.write_now(import_lock.take, ID, "task", NOW)
+    with pytest.raises(Conflict):
+        database.write_now(resumable_uploads.finish, ours, JOB, NOW, 1)
+    found = database.read_now(images.get, ID, None)
+    assert found is not None
+    assert (found.status, now(database).state) == ("queued", OPEN)
 
 
 def test_concatenate(database: Database) -> None:

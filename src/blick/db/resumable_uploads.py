@@ -74,12 +74,6 @@ def node_of(connection: Connection, image_id: str, upload_id: str | None) -> str
     return node
 
 
-def has_open(connection: Connection, image_id: str) -> bool:
-    """Has the image uploads whose bytes must not be removed?"""
-    wanted = select(_upload.id).where(_upload.image_id == image_id, _upload.state.in_((OPEN, FINISHING)))
-    return connection.execute(wanted.limit(1)).first() is not None
-
-
 def finals_of(connection: Connection, image_id: str) -> list[ResumableUpload]:
     """The image's uploads that were made of others, as far as they are told of."""
     wanted = and_(_upload.image_id == image_id, _upload.kind == FINAL, _upload.state != REMOVED)

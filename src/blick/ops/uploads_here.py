@@ -59,9 +59,13 @@ class Transfer:
 
 @dataclass(slots=True)
 class Running:
-    """What was computed over the first `end_bytes` bytes of an upload. `inspection` None: it has lost track."""
+    """What was computed over the first `end_bytes` bytes of an upload.
+
+    `inspection` judges by `formats`, the image's at that time; None: it has lost track.
+    """
 
     hashes: RunningHashes
+    formats: tuple[str | None, str | None]
     inspection: Inspection | None
     end_bytes: int = 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from blick.model.errors import StoreUnavailable
+from blick.model.errors import Invalid, StoreUnavailable
 from blick.stores.file.errors import as_store_errors
 from blick.stream.hop import hop
 
@@ -38,9 +38,9 @@ class Spool:
 
     async def open(self, file_name: str) -> "SpoolFile":
         """The file, made if it is not there; the caller closes it. Raises StoreDenied, StoreFull, StoreUnavailable,
-        the latter also while somebody else has it open.
+        the latter also while somebody else has it open; Invalid for what is no plain name, as all of these do.
         """
-        file = SpoolFile(self, self.folder / file_name)
+        file = SpoolFile(self, self._path(file_name))
         try:
             await self.run(file.open)
         except BaseException:
@@ -50,11 +50,11 @@ class Spool:
 
     async def size_bytes(self, file_name: str) -> int:
         """How long the file is, made durable; 0 if it is not there. Raises StoreDenied, StoreUnavailable."""
-        return await self.run(self._durable_size, self.folder / file_name)
+        return await self.run(self._durable_size, self._path(file_name))
 
     async def remove(self, file_name: str) -> None:
         """Remove it; one that is not there is fine. Raises StoreDenied, StoreUnavailable."""
-        await self.run(self._remove, self.folder / file_name)
+        await self.run(self._remove, self._path(file_name))
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One blocking call, in a thread."""
@@ -63,6 +63,11 @@ class Spool:
     def close(self) -> None:
         """End the threads. Every file has to be closed."""
         self._threads.shutdown(wait=True)
+
+    def _path(self, file_name: str) -> Path:
+        if "/" in file_name or "\0" in file_name or file_name.startswith("."):
+            raise Invalid("The id of the image is no name for a file.")
+        return self.folder / file_name
 
     def _durable_size(self, path: Path) -> int:
         with as_store_errors(self.name):

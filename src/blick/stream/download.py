@@ -132,7 +132,8 @@ class Download:
 
     async def _judge_end(self) -> None:
         """The body of an answer has ended as it should: was that all?"""
-        if self._size_bytes is None:
+        is_whole = self._size_bytes == self._read_bytes and self._wanted.is_verified  # a hash will say so, too
+        if self._size_bytes in (None, self._read_bytes) and not is_whole:
             announced = await self._size_by_head()
             # Where HEAD tells less, it is HEAD that is wrong: many a program writes a 0 there.
             self._size_bytes = max(self._read_bytes, announced or 0)

@@ -30,7 +30,7 @@ LARGEST_MIB = 8
 RETRIES = 40
 RETRY_S = (0.05, 0.4)
 GOOD_MANNERS = ("plain", "plain", "whole", "no-head", "unsized", "chunked", "slow", "slow", "breaking")
-BAD_MANNERS = ("short", "chunked-unfinished", "status/404", "garbage")
+BAD_MANNERS = ("short", "chunked-unfinished", "head-lies", "status/404", "garbage")
 REMEMBERED = 30
 """So many of its latest images a client goes on working with."""
 
@@ -134,7 +134,8 @@ class Client:
         good = self.chance.random() < 0.75
         manner = self.chance.choice(GOOD_MANNERS if good else BAD_MANNERS)
         method = {"name": "web-download", "uri": self.web.url(f"/{manner}/{story.seed}-{story.size_bytes}")}
-        if self.chance.random() < 0.3:
+        # A hash that is right is believed before what HEAD tells.
+        if manner != "head-lies" and self.chance.random() < 0.3:
             lies = self.chance.random() < 0.3
             method |= {"os_hash_algo": "sha512", "os_hash_value": "0" * 128 if lies else story.digest}
             good = good and not lies

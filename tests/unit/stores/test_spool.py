@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blick.model.errors import StoreDenied, StoreFull, StoreUnavailable
+from blick.model.errors import Invalid, StoreDenied, StoreFull, StoreUnavailable
 from blick.stores.spool import Spool
 
 NAME = "image.upload.part"
@@ -81,6 +81,13 @@ async def test_no_link_is_followed(spool: Spool, tmp_path: Path) -> None:
         await spool.open(NAME)
     with pytest.raises(StoreDenied):
         await spool.size_bytes(NAME)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "..", "a\0b", "/etc/passwd"])
+async def test_only_plain_names(spool: Spool, name: str) -> None:
+    for use in (spool.open, spool.size_bytes, spool.remove):
+        with pytest.raises(Invalid):
+            await use(name)
 
 
 async def test_a_full_disk(spool: Spool) -> None:

@@ -185,7 +185,7 @@ class _Appending:
         except (BodyIncomplete, Locked, LimitExceeded, ChecksumMismatch):
             if check is not None:
                 await content.cut(offset_bytes)
-                running = Running(before, None, offset_bytes) if before is not None else None
+                running = Running(before, self._formats, None, offset_bytes) if before is not None else None
             await self._note(content, running)
             raise
         return running
@@ -196,9 +196,16 @@ class _Appending:
         if upload.kind != WHOLE:
             return None
         if offset_bytes:
-            return self._services.uploads_here.take(upload.id, offset_bytes)
+            running = self._services.uploads_here.take(upload.id, offset_bytes)
+            if running is not None and running.formats != self._formats:
+                running.inspection = None  # the end judges by what the image is then
+            return running
         algorithm = self._image.os_hash_algo or self._services.settings.api.hashing_algorithm
-        return Running(Hashing(algorithm).begin(), self._inspection())
+        return Running(Hashing(algorithm).begin(), self._formats, self._inspection())
+
+    @property
+    def _formats(self) -> tuple[str | None, str | None]:
+        return self._image.disk_format, self._image.container_format
 
     def _inspection(self) -> Inspection:
         formats = self._services.settings.image_format

@@ -11,13 +11,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
-from blick.db import jobs, resumable_uploads
+from blick.db import images, jobs, resumable_uploads
 from blick.db.jobs import Job, NewJob
 from blick.model import errors
 from blick.model.blob import Digests
 from blick.model.context import RequestContext
-from blick.model.errors import BlickError, Invalid, NotFound, StoreError
-from blick.model.image import Image
+from blick.model.errors import BlickError, Gone, Invalid, NotFound, StoreError
+from blick.model.image import QUEUED, Image
 from blick.model.import_job import IMAGE_UPLOAD, RESUMABLE_UPLOAD, ImportState, ImportWork, SourceData
 from blick.model.job_caller import JobSecret, as_payload
 from blick.model.resumable_upload import FINISHING, PARTIAL, Part, ResumableUpload, partials_of
@@ -138,7 +138,8 @@ async def outcome(services: Services, upload: ResumableUpload, patience_s: float
     while True:
         job = await services.database.read(jobs.get, upload.job_id or "")
         if job is None:
-            return  # long over, and forgotten
+            await _require_data(services, upload)
+            return
         if job.outcome != jobs.UNFINISHED:
             break
         if loop.time() + pause_s > give_up_at_s:
@@ -148,6 +149,13 @@ async def outcome(services: Services, upload: ResumableUpload, patience_s: float
     await housekeeping.conclude(services, upload)
     if job.outcome != jobs.SUCCESS:
         raise _error_of(job)
+
+
+async def _require_data(services: Services, upload: ResumableUpload) -> None:
+    """The job is over and forgotten: what came of it only the image tells. Raises Gone."""
+    image = await services.database.read(images.get, upload.image_id, None)
+    if image is None or image.status == QUEUED:
+        raise Gone("The data was not taken.")
 
 
 def _error_of(job: Job) -> BlickError:

@@ -90,6 +90,7 @@ async def _enter(services: Services, upload_id: str, give_up_at_s: float) -> Non
 
 async def _free(services: Services, upload: ResumableUpload, give_up_at_s: float) -> ResumableUpload:
     """The upload as it is once no process has it."""
+    asked = ""
     while True:
         found = await services.database.read(resumable_uploads.get, upload.image_id, upload.id)
         if found is None:
@@ -98,7 +99,9 @@ async def _free(services: Services, upload: ResumableUpload, give_up_at_s: float
             return found
         if asyncio.get_running_loop().time() >= give_up_at_s:
             raise _locked(upload.id)
-        await services.database.write(resumable_uploads.ask_for, found)
+        if asked != found.token:
+            await services.database.write(resumable_uploads.ask_for, found)
+            asked = found.token
         await asyncio.sleep(_POLL_S)
 
 
