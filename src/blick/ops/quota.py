@@ -7,6 +7,7 @@ is the image owner's. What is taken is taken in a transaction: `db.usage.take`, 
 |---|---|
 | create | image_count_total: one more |
 | upload | image_size_total: the announced size, or what comes; image_count_uploading: with itself |
+| begin a resumable upload | image_size_total: the announced size, and what lies in the owner's unfinished ones |
 | stage | image_stage_total: the announced size; image_count_uploading: with itself |
 | import by glance-direct | image_size_total: the staged size |
 | import by the other methods | image_stage_total: the size if known; image_count_uploading: with itself |
