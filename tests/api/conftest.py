@@ -1,6 +1,7 @@
 """The whole service in this process: real SQLite, real file store, no sockets."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,17 @@ from blick.conf.settings import (
     StoresSettings,
 )
 from tests.support.service import Service, running_service
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands that run in this process set up logging, to a stderr that is closed when the test has ended."""
+    before = logging.root.handlers[:]
+    yield
+    for handler in logging.root.handlers[:]:
+        if handler not in before and not type(handler).__module__.startswith("_pytest"):
+            logging.root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture
