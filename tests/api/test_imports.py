@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from blick.conf.settings import QuotaSettings, Settings, StoreSettings, StoresSettings
+from blick.db import jobs as db_jobs
 from blick.model.uri_filter import UriFilter
 from blick.worker import job_worker
 from tests.support.service import OCTETS, Service, running_service
@@ -453,3 +454,39 @@ async def test_costs(service: Service) -> None:
     with service.statements() as seen:
         assert await work(service) == 1
     assert len(seen) <= 60, "\n".join(seen)
+
+
+class TestAgain:
+    """What an earlier attempt has done is known to the next one."""
+
+    async def test_only_one_store_ever_has_the_staged_file_itself(self, service: Service, tmp_path: Path) -> None:
+        """Also where another process goes on after the first store."""
+        image = await staged(service)
+        (tmp_path / "two").rename(tmp_path / "away")
+        (tmp_path / "two").write_text("no folder")
+        response = await post(service, image, DIRECT, stores=["one", "two"])
+        assert response.status_code == 202
+        [job] = await service.services.database.read(db_jobs.of_image, image["id"])
+        queue = job_worker(service.services)
+        working = asyncio.create_task(queue.work_off())
+        async with asyncio.timeout(60):
+            while not (tmp_path / "one" / image["id"]).exists():
+                await asyncio.sleep(0.01)
+            while "one" not in (await service.services.database.read(db_jobs.get, job.id)).state.get("done", {}):  # type: ignore[union-attr]  # it is there
+                await asyncio.sleep(0.01)
+        working.cancel()
+        await asyncio.wait({working})
+        (tmp_path / "two").unlink()
+        (tmp_path / "away").rename(tmp_path / "two")
+        await work(service)
+        assert (await service.show(image["id"]))["status"] == "active"
+        assert len({(tmp_path / store / image["id"]).stat().st_ino for store in ("one", "two")}) == 2
+
+    async def test_a_full_quota_is_told_before_anything_is_written(self, settings: Settings, tmp_path: Path) -> None:
+        quotas = QuotaSettings(user_storage_quota_bytes=len(DATA) - 1)
+        async with running_service(replace(settings, quotas=quotas)) as service:
+            image = await staged(service)
+            TestAStoreFails.break_store(tmp_path, "one")  # which would be told, were it written to
+            shown = await imported(service, image, DIRECT)
+            assert shown[FAILED] == "one"
+            assert "user_storage_quota" in (await the_task(service, image))["message"]

@@ -82,7 +82,8 @@ class ImportState:
     """What the steps of an import have found out so far; survives whoever does them.
 
     `done` maps the stores that have the bytes to where they lie there, `failed` are those that did not take them.
-    `judged` is what the bytes in the first of them are: those in the others have to be the same.
+    `judged` is what the bytes in the first of them are: those in the others have to be the same. `adopted_by` is the
+    store whose object is the staged file itself: no second one may be.
     `error` names the class of the error that ended it (blick.model.errors), for whoever waits for the end.
     """
 
@@ -90,6 +91,7 @@ class ImportState:
     done: Mapping[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     judged: Digests | None = None
+    adopted_by: str | None = None
     error: str | None = None
 
     @classmethod
@@ -100,6 +102,7 @@ class ImportState:
             done=state.get("done") or {},
             failed=tuple(state.get("failed") or ()),
             judged=Digests(**state["judged"]) if state.get("judged") else None,
+            adopted_by=state.get("adopted_by"),
             error=state.get("error"),
         )
 
@@ -110,6 +113,7 @@ class ImportState:
             "done": dict(self.done),
             "failed": list(self.failed),
             "judged": _digests_json(self.judged),
+            "adopted_by": self.adopted_by,
             "error": self.error,
         }
 

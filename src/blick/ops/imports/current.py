@@ -12,7 +12,7 @@ from blick.db import images, imports, jobs
 from blick.db.jobs import Job
 from blick.jobs.progress import Progress
 from blick.model.context import RequestContext
-from blick.model.errors import Gone
+from blick.model.errors import BlickError, Gone
 from blick.model.image import Image
 from blick.model.import_job import ImportState, ImportWork
 from blick.ops.imports.plugins.legacy_conversion import LegacyConversion
@@ -125,8 +125,11 @@ class CurrentImport:
             yield tell
         finally:
             telling.cancel()
+            await asyncio.wait({telling})
+            error = None if telling.cancelled() else telling.exception()
             # A job that was lost meanwhile says so at its next step.
-            await asyncio.gather(telling, return_exceptions=True)
+            if error is not None and not isinstance(error, BlickError):
+                raise error
 
     def _sign_of_life(self, connection: Any, now: datetime) -> None:
         imports.sign_of_life(connection, self.work, now, self.copied_bytes)

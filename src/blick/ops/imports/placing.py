@@ -28,6 +28,7 @@ from blick.model.errors import (
 )
 from blick.model.image import Image
 from blick.model.import_job import COPY_IMAGE, SourceData
+from blick.model.quota import Measure
 from blick.ops import image_copies, quota, store_access
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.imports import data as import_data
@@ -64,7 +65,7 @@ class Placing:
         self._current = current
         self._step = step
         self._recording = asyncio.Lock()  # the state is one, and every record of it holds all
-        self._adopted_by: str | None = None
+        self._adopted_by = current.state.adopted_by
         self.in_doubt: set[str] = set()
         """Stores that may have something of the image that no record names: whoever undoes the import removes it."""
 
@@ -97,6 +98,8 @@ class Placing:
         finally:
             judging.cancel()
             await asyncio.wait({judging})
+            if not judging.cancelled():
+                judging.exception()  # seen: where every store failed before, nobody else asks
 
     async def _place_all(self, image: Image, stores: Sequence[str], judging: "asyncio.Task[Data]") -> None:
         most = self._current.services.settings.imports.max_parallel_stores
@@ -115,7 +118,11 @@ class Placing:
             raise errors.exceptions[0] from None
 
     async def _place(self, image: Image, store_id: str, judging: "asyncio.Task[Data]") -> None:
+        services, source = self._current.services, self._current.state.source
+        assert source is not None
         try:
+            # Told before anything is written; it is taken together with the record.
+            await quota.require(services, quota.storage(services, image.owner), {Measure.STORED: source.size_bytes})
             location = await self._stored(image, store_id, judging)
             await self._record(image, store_id, location, await asyncio.shield(judging))
         except (StoreError, LimitExceeded, Invalid) as error:
@@ -242,7 +249,8 @@ class Placing:
         recorded = Location(location.store, location.uri, {**location.metadata, **named})
         async with self._recording:
             done = {**current.state.done, store_id: location.uri}
-            state = replace(current.state, done=done, judged=judged.digests)
+            adopted_by = store_id if self._adopted_by == store_id else current.state.adopted_by
+            state = replace(current.state, done=done, judged=judged.digests, adopted_by=adopted_by)
             everywhere = len(state.done) == len(current.work.stores)
             await services.database.write(
                 partial(imports.store_done, activates=everywhere or not current.work.all_stores_must_succeed),

@@ -96,7 +96,6 @@ async def cancel(services: Services, job: Job, ending: Ending) -> None:
             await _succeed(current)
             await _clean_up(current)
             return
-    placing.in_doubt.update(set(current.work.stores) - current.state.done.keys() - set(current.state.failed))
     await _undo(current, placing, Conflict(ending.message), ending.outcome)
 
 
