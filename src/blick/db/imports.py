@@ -74,15 +74,16 @@ def admit(
     quota: Quota | None,
     added: Usage,
     moment: Moment,
+    state: Mapping[str, Any] | None = None,
 ) -> None:
     """The work begins: status importing, the lists name its stores, what a refused location left is dropped.
 
-    `added` has to fit into `quota` beside what the image counts as by then. Raises LimitExceeded, Gone.
+    `state` is what is known by then, None for nothing new. `added` has to fit into `quota` beside what the image counts as by then. Raises LimitExceeded, Gone.
     """
     if quota is not None:
         usage.hold(connection, quota.project_id)
     image = _ours(connection, work, moment)
-    jobs.advance(connection, job, step)
+    jobs.advance(connection, job, step, state)
     if work.method not in (COPY_IMAGE, RESUMABLE_UPLOAD):
         if not images.set_status(connection, work.image_id, (STARTS_FROM[work.method],), IMPORTING, moment.now):
             raise Gone(f"Image {work.image_id} is {image.status} by now.")

@@ -1,7 +1,7 @@
 """One import under way: what all of its steps share, and how they note what they have done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,7 @@ from blick.model.errors import BlickError, Gone
 from blick.model.image import Image
 from blick.model.import_job import ImportState, ImportWork
 from blick.ops.imports.plugins.legacy_conversion import LegacyConversion
-from blick.ops.imports.plugins.plugin import Plugin
+from blick.ops.imports.plugins.plugin import Plugin, Tell
 from blick.ops.imports.plugins.registry import plugins_of
 from blick.ops.imports.start import moment
 from blick.ops.services import Services
@@ -36,9 +36,10 @@ class CurrentImport:
     state: ImportState
     copied_bytes: int = 0
     progress: Progress = field(init=False)
-    _phase: str = ""
     _moved_bytes: int = 0
     _to_move_bytes: int | None = None
+    _tell: Tell = field(init=False)
+    _teller: "asyncio.Task[None]" = field(init=False)
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.services.database, self.job, self.services.now_ms, self._sign_of_life)
@@ -96,19 +97,13 @@ class CurrentImport:
         )
         self.step, self.state = step, state
 
-    def begin_moving(self, phase: str, total_bytes: int | None) -> None:
-        """From here on `moved` tells how far `phase` is, which moves so many bytes."""
-        self._phase, self._moved_bytes, self._to_move_bytes = phase, 0, total_bytes
-
-    async def moved(self, count: int) -> None:
-        """So many more bytes have moved. Raises Gone once the job is not ours any more."""
-        self._moved_bytes += count
-        await self.progress.note(self._phase, self._moved_bytes, self._to_move_bytes)
-
     @asynccontextmanager
-    async def telling(self, phase: str) -> AsyncIterator[Callable[[int, int | None], None]]:
-        """Gives what notes how far `phase` is, without waiting; it is told from time to time."""
-        known: tuple[int, int | None] = (0, None)
+    async def telling(self, phase: str, total_bytes: int | None = None) -> AsyncIterator[Tell]:
+        """Gives what notes how far `phase` is, without waiting; people are told every second, from the first one on.
+
+        What is over sooner is not told: nobody could read it, and each telling is a transaction.
+        """
+        known: tuple[int, int | None] = (0, total_bytes)
 
         def tell(done_bytes: int, total_bytes: int | None) -> None:
             nonlocal known
@@ -119,17 +114,30 @@ class CurrentImport:
                 await asyncio.sleep(_TELL_EVERY_S)
                 await self.progress.note(phase, *known)
 
-        await self.progress.note(phase, *known)
-        telling = asyncio.create_task(tell_on(), name=f"progress of job {self.job.id}")
+        self._teller = asyncio.create_task(tell_on(), name=f"progress of job {self.job.id}")
         try:
             yield tell
         finally:
-            telling.cancel()
-            await asyncio.wait({telling})
-            error = None if telling.cancelled() else telling.exception()
+            self._teller.cancel()
+            await asyncio.wait({self._teller})
+            error = None if self._teller.cancelled() else self._teller.exception()
             # A job that was lost meanwhile says so at its next step.
             if error is not None and not isinstance(error, BlickError):
                 raise error
+
+    @asynccontextmanager
+    async def moving(self, phase: str, total_bytes: int | None) -> AsyncIterator[None]:
+        """Inside, `moved` tells how far `phase` is, which moves so many bytes."""
+        self._moved_bytes, self._to_move_bytes = 0, total_bytes
+        async with self.telling(phase, total_bytes) as self._tell:
+            yield
+
+    async def moved(self, count: int) -> None:
+        """So many more bytes have moved. Raises Gone once the job is not ours any more."""
+        self._moved_bytes += count
+        self._tell(self._moved_bytes, self._to_move_bytes)
+        if self._teller.done():
+            self._teller.result()
 
     def _sign_of_life(self, connection: Any, now: datetime) -> None:
         imports.sign_of_life(connection, self.work, now, self.copied_bytes)

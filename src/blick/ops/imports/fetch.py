@@ -6,7 +6,7 @@ from typing import Any
 
 from blick.model import import_job
 from blick.model.blob import Digests
-from blick.model.errors import Invalid, SourceBroken, StoreError
+from blick.model.errors import DataNotFound, Invalid, ServiceUnavailable, SourceBroken, StoreError
 from blick.model.image import Image
 from blick.model.import_job import Expected, SourceData
 from blick.ops import staging
@@ -22,17 +22,14 @@ from blick.stream.pump import move, pump
 async def fetch(current: CurrentImport, next_step: str) -> None:
     """See that the bytes are there, and note where. Done again from its beginning if it was cut off.
 
-    Raises Invalid, LimitExceeded, SourceError, StoreError (of the staging area), Gone.
+    Raises Invalid, LimitExceeded, SourceError, StoreError (of the staging area), Gone, ServiceUnavailable.
     """
     match current.work.method:
-        case import_job.GLANCE_DIRECT:
-            await current.advance(next_step, replace(current.state, source=await _staged(current)))
+        case import_job.GLANCE_DIRECT | import_job.RESUMABLE_UPLOAD:
+            await current.advance(next_step, replace(current.state, source=await found(current)))
         case import_job.COPY_IMAGE:
             source = await data.copy_to_read(current, await current.image())
             await current.advance(next_step, replace(current.state, source=source))
-        case import_job.RESUMABLE_UPLOAD:
-            await _require_there(current)
-            await current.advance(next_step, current.state)
         case import_job.GLANCE_DOWNLOAD:
             await _fetch_image(current, next_step)
         case _:
@@ -43,23 +40,45 @@ async def fetch(current: CurrentImport, next_step: str) -> None:
 
 
 async def is_there(current: CurrentImport) -> bool:
-    """Are the bytes still where an earlier step, perhaps on another node, has left them?"""
+    """Are the bytes still where an earlier step, perhaps on another node, has left them?
+
+    Raises ServiceUnavailable where that cannot be told now: bytes out of reach are not gone.
+    """
     source = current.state.source
     if source is None:
         return False
     try:
-        return await staging.store_of(current.services, source.location).size_bytes(source.location) == (
-            source.size_bytes
-        )
-    except StoreError:
+        store = staging.store_of(current.services, source.location)
+        return await store.size_bytes(source.location) == source.size_bytes
+    except DataNotFound:
         return False
+    except StoreError as error:
+        raise ServiceUnavailable(f"The data to import cannot be looked for now: {error}") from error
+
+
+async def found(current: CurrentImport) -> SourceData | None:
+    """The bytes of an import whose method needs not fetch them; None for the others.
+
+    Raises Invalid where they are gone, ServiceUnavailable where that cannot be told now.
+    """
+    match current.work.method:
+        case import_job.GLANCE_DIRECT:
+            return await _staged(current)
+        case import_job.RESUMABLE_UPLOAD:
+            await _require_there(current)
+            return current.state.source
+        case _:
+            return None
 
 
 async def _staged(current: CurrentImport) -> SourceData:
-    found = await staging.find(current.services, current.work.image_id)
-    if found is None:
+    try:
+        staged = await staging.find(current.services, current.work.image_id)
+    except StoreError as error:
+        raise ServiceUnavailable(f"The staged data cannot be looked for now: {error}") from error
+    if staged is None:
         raise Invalid("The staged data of the image is gone.")
-    return SourceData(found.location, found.size_bytes)
+    return SourceData(staged.location, staged.size_bytes)
 
 
 async def _require_there(current: CurrentImport) -> None:
@@ -84,7 +103,6 @@ async def _fill(current: CurrentImport, source: Source, image: Image) -> SourceD
     """Stage what the source gives; hashed on the way, unless a plugin may change it afterwards."""
     services = current.services
     expected = source.expected
-    current.begin_moving("downloading", expected.size_bytes)
     body = ToldBody(source.body, current.moved)
     bounds: dict[str, Any] = {
         "cap_bytes": services.settings.quotas.image_size_cap_bytes,
@@ -95,7 +113,10 @@ async def _fill(current: CurrentImport, source: Source, image: Image) -> SourceD
     changes = any(plugin.changes_data for plugin in current.plugins)
     asked = expected.os_hash_value is not None or expected.checksum is not None
     digests: Digests | None = None
-    async with staging.filling(services, image.id, expected.size_bytes) as writer:
+    async with (
+        current.moving("downloading", expected.size_bytes),
+        staging.filling(services, image.id, expected.size_bytes) as writer,
+    ):
         if changes and not asked:
             size_bytes = await move(body, writer.write, **bounds)
         else:

@@ -83,8 +83,8 @@ class Placing:
             self.in_doubt.update(stores)
         source = current.state.source
         # Read to be judged, and once more for each store: those that need not are a surprise to nobody.
-        current.begin_moving("storing", source.size_bytes * (1 + len(stores)) if source is not None else None)
-        async with self._judged(image) as judging:
+        total_bytes = source.size_bytes * (1 + len(stores)) if source is not None else None
+        async with current.moving("storing", total_bytes), self._judged(image) as judging:
             await self._place_all(image, stores, judging)
         if not current.state.done:
             store_id = current.state.failed[-1]

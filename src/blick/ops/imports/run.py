@@ -22,7 +22,9 @@ from blick.model.errors import (
     Gone,
     Invalid,
     LimitExceeded,
+    ServiceUnavailable,
     SourceError,
+    SourceUnavailable,
     StoreError,
     UnsupportedMediaType,
 )
@@ -66,6 +68,10 @@ _REASONS = (
 )  # fmt: skip
 
 
+# Whose bytes their users would have to send again.
+_SENT_TO_US = (GLANCE_DIRECT, RESUMABLE_UPLOAD)
+
+
 async def run(services: Services, job: Job) -> None:
     """Do the job from the step at which it is. Raises Gone if it is somebody else's by now, ServiceUnavailable."""
     current = await CurrentImport.of(services, job)
@@ -74,10 +80,16 @@ async def run(services: Services, job: Job) -> None:
         await _steps(current, placing)
         await _succeed(current)
     except _REASONS as error:
-        _log.warning("import of image %s failed: %s", current.work.image_id, error)
+        if isinstance(error, SourceUnavailable) and current.work.method in _SENT_TO_US:
+            # It is here, and only cannot be read now: not to be lost for that.
+            raise ServiceUnavailable(str(error)) from error
+        _log.warning(
+            "import of image %s failed (job %s, step %s): %s", current.work.image_id, job.id, current.step, error
+        )
         await _undo(current, placing, error)
     except Gone as error:
         # Either the job is somebody else's, and nothing of this has an effect; or the image is.
+        _log.info("import of image %s ends (job %s, step %s): %s", current.work.image_id, job.id, current.step, error)
         await _undo(current, placing, error)
     else:
         await _clean_up(current)
@@ -106,7 +118,7 @@ async def _steps(current: CurrentImport, placing: Placing) -> None:
         await _admit(current)
     while not current.is_settled:
         if current.step == FETCH:
-            await fetch.fetch(current, f"{PLUGINS}0" if _has_plugins(current) else STORES)
+            await fetch.fetch(current, _after_fetching(current))
         elif not await fetch.is_there(current):
             # Another node has it, or had; what can be fetched again is.
             await current.advance(FETCH, replace(current.state, source=None))
@@ -124,23 +136,28 @@ async def _succeed(current: CurrentImport) -> None:
 
 
 async def _admit(current: CurrentImport) -> None:
-    limits, added = await _limits(current)
+    """Begin the work; where the bytes are there already, fetching is over with that."""
+    source = await fetch.found(current)
+    state = replace(current.state, source=source)
+    step = FETCH if source is None else _after_fetching(current)
+    limits, added = await _limits(current, source)
     await current.services.database.write(
-        imports.admit, current.job, current.work, FETCH, limits, added, moment(current.services)
+        imports.admit, current.job, current.work, step, limits, added, moment(current.services), state.json()
     )
-    current.step = FETCH
+    current.step, current.state = step, state
 
 
-async def _limits(current: CurrentImport) -> tuple[Quota | None, Usage]:
+def _after_fetching(current: CurrentImport) -> str:
+    return f"{PLUGINS}0" if _has_plugins(current) else STORES
+
+
+async def _limits(current: CurrentImport, source: SourceData | None) -> tuple[Quota | None, Usage]:
     """The limits that the import has to keep, and what it adds to what the image counts as then (spec: security §4)."""
     services, project_id = current.services, current.context.project_id
+    added = {Measure.STORED: source.size_bytes if source is not None else 0}
     if current.work.method == RESUMABLE_UPLOAD:
-        limits = await quota.unified(services, project_id, IMAGE_SIZE_TOTAL, IMAGE_COUNT_UPLOADING)
-        size_bytes = current.state.source.size_bytes if current.state.source is not None else 0
-        return limits, {Measure.STORED: size_bytes}
+        return await quota.unified(services, project_id, IMAGE_SIZE_TOTAL, IMAGE_COUNT_UPLOADING), added
     if current.work.method == GLANCE_DIRECT:
-        staged = await staging.find(services, current.work.image_id)
-        added = {Measure.STORED: staged.size_bytes if staged is not None else 0}
         return await quota.unified(services, project_id, IMAGE_SIZE_TOTAL), added
     return await quota.unified(services, project_id, IMAGE_STAGE_TOTAL, IMAGE_COUNT_UPLOADING), {}
 
@@ -218,6 +235,12 @@ async def _undo(current: CurrentImport, placing: Placing, error: BlickError, out
     for entry in entries:
         await remove_bytes(services, entry, current.context)
     await _clean_up(current, keeps_staged=keeps_staged)
+    _log.info(
+        "import of image %s is undone (job %s)%s",
+        work.image_id,
+        work.id,
+        ": what is staged stays, for another import" if keeps_staged else "",
+    )
 
 
 def _drops(current: CurrentImport) -> bool:
