@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable
 from typing import Protocol
 
 from blick.db import resumable_uploads
@@ -297,10 +296,8 @@ class _Check:
 
     def __init__(self, checksum: Checksum) -> None:
         self._wanted = checksum
-        new: Callable[[], _Hash] = _Crc32
-        if checksum.algorithm != "crc32":
-            new = lambda: hashlib.new(checksum.algorithm, usedforsecurity=False)  # noqa: E731
-        self._hash = new()
+        algorithm = checksum.algorithm
+        self._hash: _Hash = _Crc32() if algorithm == "crc32" else hashlib.new(algorithm, usedforsecurity=False)
 
     def update(self, data: memoryview) -> None:
         """See the next bytes."""
