@@ -1,6 +1,7 @@
 """A worker: does what is due, ends what is not wanted, gives back what it cannot finish. On every engine."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -396,3 +397,63 @@ class TestCancelling:
             await asyncio.wait_for(ended.wait(), 60)
         assert told(site.get()) == (SUCCESS, None)
         assert site.undone == []
+
+
+class TestLog:
+    """Who reads it at night learns of which job and image it is, what happened, and what comes next."""
+
+    @pytest.fixture(autouse=True)
+    def everything(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "blick")
+
+    async def test_taking_over(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.add(image_id="disk")
+        await site.queue("w1").claim(["quick"], 1)
+        assert await site.worker(site.queue("w2", dead=["w1"])).work_off() == 1
+        assert lines(caplog) == [
+            "WARNING job 1 (quick, image disk) is taken over from w1, which is gone or gave no sign of life",
+            "INFO job 1 (quick, image disk) begins: attempt 2, at step one",
+        ]
+
+    async def test_what_is_free_is_nobodys(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.add(image_id="disk")
+        assert await site.worker().work_off() == 1
+        assert lines(caplog) == ["INFO job 1 (quick, image disk) begins: attempt 1, at step one"]
+
+    async def test_trouble(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.add(image_id="disk")
+        worker = site.worker()
+        for seconds in (2, 4):
+            site.errors = [Conflict("the database is away")]
+            assert await worker.work_off() == 1
+            assert lines(caplog)[-1] == (
+                f"WARNING job 1 (quick, image disk) will be tried again in {seconds} s: the database is away"
+            )
+            site.ms = site.get().available_at_ms
+        assert "Traceback" not in caplog.text
+
+    async def test_giving_up(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.add(image_id="disk")
+        for number in range(MOST_ATTEMPTS):
+            assert len(await site.queue("w1", dead=["w1"] if number else []).claim(["quick"], 1)) == 1
+        assert await site.worker(site.queue("w2", dead=["w1"])).work_off() == 1
+        assert lines(caplog)[-1] == (
+            "WARNING job 1 (quick, image disk) is being undone: It was given up after 10 attempts; "
+            "the last trouble: its process ended"
+        )
+
+    async def test_cancelling(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.add(image_id="disk")
+        await site.cancel()
+        assert await site.worker().work_off() == 1
+        assert lines(caplog) == ["INFO job 1 (quick, image disk) is being undone: Cancelled"]
+
+    async def test_stopping(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.add(kind="waiting", image_id="disk")
+        async with at_work(site.worker()):
+            await asyncio.wait_for(site.begun.wait(), 60)
+        assert lines(caplog)[-1] == "INFO job 1 (waiting, image disk) is given back: this process stops"
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [f"{record.levelname} {record.getMessage()}" for record in caplog.records if record.name.startswith("blick")]

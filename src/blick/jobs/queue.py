@@ -1,5 +1,6 @@
 """Jobs as a worker process has them: claimed with a token, kept while it lives, given back."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ from blick.db.engine import Database
 from blick.db.job_claims import Found, Held, Search
 from blick.db.jobs import Job
 from blick.model.errors import Gone
+
+_log = logging.getLogger(__name__)
 
 # A claim is renewed every third of its time; a process that cannot reach the database for all of it loses its jobs.
 CLAIM_TTL_MS = 30_000
@@ -88,9 +91,13 @@ class JobQueue:
         return current
 
     async def give_back(self, job: Job, error: str | None = None) -> None:
-        """Let others have the job: at once, or after a failure when some time has passed. Raises ServiceUnavailable."""
-        wait_ms = 0 if error is None else min(1000 * 2 ** min(job.attempts, 20), _LONGEST_WAIT_MS)
+        """Let others have the job: at once, or after a failure in `pause_ms`. Raises ServiceUnavailable."""
+        wait_ms = 0 if error is None else self.pause_ms(job)
         await self.database.write(jobs.release, job, self.now_ms() + wait_ms, error)
+
+    def pause_ms(self, job: Job) -> int:
+        """How long the job waits after this attempt failed."""
+        return min(1000 << min(job.attempts, 20), _LONGEST_WAIT_MS)
 
     def _search(self, kinds: Collection[str], most: int) -> Search:
         return Search(
@@ -113,6 +120,14 @@ class JobQueue:
         finally:
             if ours is None:
                 self.held.discard(token)
+        if ours is not None and not job.is_free:
+            _log.warning(
+                "job %s (%s, image %s) is taken over from %s, which is gone or gave no sign of life",
+                job.id,
+                job.kind,
+                job.image_id,
+                job.holder,
+            )
         return ours
 
     def _is_deserted(self, job: Held) -> bool:

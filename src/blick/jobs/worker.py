@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from blick.db.jobs import Job
+from blick.db.jobs import CANCELLED, Job
 from blick.jobs.kinds import Ending, JobKind, cancelled, given_up
 from blick.jobs.queue import RENEWAL_S, JobQueue
 from blick.model.errors import BlickError, Gone
@@ -84,22 +84,24 @@ class Worker:
             news.cancel()
 
     async def _do(self, job: Job) -> None:
+        name = _name(job)
         try:
             ending = await self._run(job)
             if ending is not None:
                 await self._undo(job, ending)
         except asyncio.CancelledError:
+            _log.info("%s is given back: this process stops", name)
             await to_the_end(self._give_back(job, None))
             raise
         except Gone as error:
-            _log.info("job %s: %s", job.id, error)
+            _log.info("%s: %s", name, error)
             # Without effect if it is another's or over. If it is ours nevertheless it must not come back at once.
             await self._give_back(job, str(error))
         except BlickError as error:
-            _log.warning("job %s (%s) will be tried again: %s", job.id, job.kind, error)
+            _log.warning("%s will be tried again in %d s: %s", name, self._queue.pause_ms(job) // 1000, error)
             await self._give_back(job, str(error))
         except Exception as error:
-            _log.exception("job %s (%s) failed and will be tried again", job.id, job.kind)
+            _log.exception("%s failed and will be tried again in %d s", name, self._queue.pause_ms(job) // 1000)
             await self._give_back(job, type(error).__name__)
         finally:
             self._queue.held.discard(job.token)
@@ -113,6 +115,7 @@ class Worker:
         task = asyncio.current_task()
         assert task is not None
         self._stoppable[job.id] = task
+        _log.info("%s begins: attempt %d, at step %s", _name(job), job.attempts, job.step or "one")
         try:
             await self._kinds[job.kind].run(job)
         except asyncio.CancelledError:
@@ -126,7 +129,8 @@ class Worker:
 
     async def _undo(self, job: Job, ending: Ending) -> None:
         """Its handler has ended by now, and nobody else has the job."""
-        _log.info("job %s (%s) ends: %s", job.id, job.kind, ending.message)
+        level = logging.INFO if ending.outcome == CANCELLED else logging.WARNING
+        _log.log(level, "%s is being undone: %s", _name(job), ending.message)
         current = await self._queue.read_anew(job)
         await self._kinds[job.kind].cancel(current, ending)
 
@@ -151,3 +155,7 @@ class Worker:
             _log.warning("jobs will be looked at again: %s", error)
         except Exception:
             _log.exception("looking after jobs failed and will be tried again")
+
+
+def _name(job: Job) -> str:
+    return f"job {job.id} ({job.kind}, image {job.image_id})"
