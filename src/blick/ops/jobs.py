@@ -1,5 +1,6 @@
 """Jobs, as users and operators see them, and what they may do to them (docs: jobs)."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from blick.model.text import is_storable
 from blick.ops import access, locations, tasks
 from blick.ops.imports import legacy, start
 from blick.ops.services import Services
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ async def request_cancel(services: Services, job: Job) -> Job:
     """`cancel` for those who need not ask. Raises Conflict."""
     if not await services.database.write(jobs.request_cancel, job.id, services.now_ms()):
         raise Conflict("The job is over.")
+    _log.info("job %s (%s, image %s) is to be cancelled", job.id, job.kind, job.image_id)
     services.jobs_wanted.set()
     return await services.database.read(jobs.get, job.id) or job
 
@@ -103,6 +107,7 @@ async def again(services: Services, context: RequestContext, job: Job) -> Job:
     found = await services.database.read(jobs.get, new_id)
     if found is None:
         raise NotFound(f"There is no job {new_id}.")
+    _log.info("job %s (%s, image %s) is done once more, as job %s", job.id, job.kind, job.image_id, new_id)
     return found
 
 

@@ -71,6 +71,7 @@ async def _sweep_rows(services: Services) -> int:
             try:
                 await staging.remove_row(services, row)
                 count += 1
+                _log.info("removed a left-over of image %s: %s in store %s", row.image_id, row.key, row.store)
             except StoreError as error:
                 _log.warning("staged data of image %s cannot be removed yet: %s", row.image_id, error)
         last = page[-1].key

@@ -3,6 +3,7 @@
 It is an import like others, but that its job makes the image first, and removes it again if anything fails.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -25,6 +26,8 @@ from blick.ops.imports.current import CurrentImport
 from blick.ops.imports.methods import web_download
 from blick.ops.imports.start import moment, needs_secret, priority_of
 from blick.ops.services import Services
+
+_log = logging.getLogger(__name__)
 
 _KEYS: Final = ("import_from", "import_from_format", "image_properties")
 _USUAL_CONTAINER: Final = "bare"
@@ -67,6 +70,7 @@ async def start(services: Services, context: RequestContext, task: Task) -> Task
     )
     told = replace(task, input={**asked, "import_from": shown(uri)}) if "@" in uri else task
     await services.database.write(legacy_imports.begin, told, job, moment(services))
+    _log.info("a new image %s is to be made by an import: job %s", work.image_id, work.id)
     services.jobs_wanted.set()
     return told
 

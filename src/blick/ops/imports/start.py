@@ -1,5 +1,6 @@
 """An import is asked for: everything that can be refused at once is, then one transaction promises it (spec: §1)."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +24,8 @@ from blick.ops.imports.methods import glance_download, web_download
 from blick.ops.services import Services
 from blick.ops.store_status import READ_ONLY_TYPES
 from blick.stores.base import ActsForCaller
+
+_log = logging.getLogger(__name__)
 
 _MOST_REQUEST_ID_CHARACTERS: Final = 64
 
@@ -148,6 +151,15 @@ async def _promise(services: Services, context: RequestContext, work: ImportWork
     )
     task = _task(services, context, work, document)
     await services.database.write(imports.begin, work, task, job, moment(services))
+    where = job.node or "any node"
+    _log.info(
+        "image %s is to be imported into %s: job %s (%s), for %s",
+        work.image_id,
+        ", ".join(work.stores),
+        work.id,
+        work.method,
+        where,
+    )
     services.jobs_wanted.set()
 
 

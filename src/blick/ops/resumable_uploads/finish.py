@@ -47,6 +47,7 @@ async def finish(
     job = _job(services, context, image, upload, replace(source, digests=digests))
     await services.database.write(resumable_uploads.finish, upload, job, services.now(), services.now_ms())
     hold.is_settled = True
+    _log.info("the upload %s to image %s is complete: job %s gives it to the image", upload.id, image.id, job.id)
     services.jobs_wanted.set()
     return replace(upload, state=FINISHING, job_id=job.id)
 
@@ -82,6 +83,7 @@ async def concatenate(
         )
         for hold in holds.values():
             hold.is_settled = True
+    _log.info("the upload %s to image %s is complete: job %s gives it to the image", final.id, image.id, job.id)
     services.jobs_wanted.set()
     return replace(final, state=FINISHING, job_id=job.id)
 

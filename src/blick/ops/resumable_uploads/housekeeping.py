@@ -69,6 +69,12 @@ async def expire(services: Services) -> int:
                 await services.database.write(resumable_uploads.end, upload.id)
                 await services.database.write(resumable_uploads.remove, upload)
                 await services.database.write(resumable_uploads.drop, upload)
+                _log.warning(
+                    "the upload %s to image %s is forgotten: node %s, which has its bytes, stays away",
+                    upload.id,
+                    upload.image_id,
+                    upload.node,
+                )
         last_id = page[-1].id
     return count
 
@@ -81,7 +87,9 @@ async def _end(services: Services, upload: ResumableUpload) -> None:
             await _forget(services, upload)
         elif await services.database.write(resumable_uploads.remove, upload):
             if upload.state != FINISHED:
-                _log.info("the upload %s to image %s is given up", upload.id, upload.image_id)
+                has_expired = upload.expires_at_ms <= services.now_ms()
+                reason = "it has expired" if has_expired else "its image takes no data any more"
+                _log.info("the upload %s to image %s is given up: %s", upload.id, upload.image_id, reason)
             await _forget(services, upload)
     except BlickError as error:
         _log.warning("the upload %s cannot be cleaned up yet: %s", upload.id, error)
