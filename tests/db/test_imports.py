@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete
 
-from blick.db import image_deletion, images, import_lock, imports, jobs, outbox, rows, tables, tasks
+from blick.db import image_deletion, images, import_lock, imports, jobs, locations, outbox, rows, tables, tasks
 from blick.db.engine import Database
 from blick.db.import_lock import FAILED, IMPORTING_TO
 from blick.db.imports import Data, Undoing
@@ -144,6 +144,20 @@ def test_a_copy_leaves_the_image_as_it_is(database: Database) -> None:
     assert entry.location == ImageLocation(f"blick-leftovers:{ID}", {"store": "b"})
     database.write_now(imports.succeed, job, work, 0, MOMENT)
     assert the_task(database).status == "success"
+
+
+def test_the_only_copies_that_are_left_stay(database: Database) -> None:
+    """What was copied from was removed meanwhile, and then the copying failed."""
+    work, job = begun(database, "copy-image")
+    database.write_now(images.add_location, ID, "file:///original", {}, NOW)
+    database.write_now(imports.admit, job, work, "fetch", None, {}, MOMENT)
+    database.write_now(done("a", work, job, activates=False))
+    [original, _] = the_image(database).locations
+    database.write_now(locations.drop, original, NOW)
+    assert undo(database, work, job, failed=("b",), places=(ImageLocation("file:///a", {}),)) == []
+    image = the_image(database)
+    assert (image.status, [place.uri for place in image.locations]) == ("active", ["file:///a"])
+    assert lists(database) == ("", "b")
 
 
 def test_an_upload_has_no_task_and_no_lock(database: Database) -> None:

@@ -261,7 +261,10 @@ def _drop_places(
     connection: Connection, work: ImportWork, places: Iterable[ImageLocation], moment: Moment
 ) -> list[ImageLocation]:
     uris = {place.uri for place in places}
-    found = [place for place in images.live_locations(connection, work.image_id) if place.uri in uris]
+    live = images.live_locations(connection, work.image_id)
+    found = [place for place in live if place.uri in uris]
+    if work.method == COPY_IMAGE and len(found) == len(live):
+        return []  # what it was copied from was removed meanwhile: these are all that the image has
     for place in found:
         locations.drop(connection, place, moment.now)
     return found
