@@ -251,9 +251,20 @@ async def hang(folder: Path) -> None:
                 await call
     # The threads wake up, remove what they had been told to remove, and clean up behind the writer.
     await asyncio.to_thread(eventually, lambda: list(images.iterdir()) == [], within_s=DEADLINE_S)
+    await eventually_free(store)
     await _require(DataNotFound, store.delete(doomed))
     assert await get(store, await put(store, KEY, b"new")) == b"new"
     await store.aclose()
+
+
+async def eventually_free(store: FileStore) -> None:
+    """Wait until threads that woke up have said so: they do that behind the last thing that one sees of them."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                return await store.probe()
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
 
 
 @contextmanager

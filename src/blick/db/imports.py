@@ -78,7 +78,8 @@ def admit(
 ) -> None:
     """The work begins: status importing, the lists name its stores, what a refused location left is dropped.
 
-    `state` is what is known by then, None for nothing new. `added` has to fit into `quota` beside what the image counts as by then. Raises LimitExceeded, Gone.
+    `state` is what is known by then, None for nothing new. `added` has to fit into `quota` beside what the image counts
+    as by then. Raises LimitExceeded, Gone.
     """
     if quota is not None:
         usage.hold(connection, quota.project_id)

@@ -120,7 +120,8 @@ def export(database: Database, folder: Path) -> Iterator[tuple[str, Path]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
-    for name in database.read_now(metadef_files.names):
+    # In an order that no loading changes: of two with one name for people, always the same one gets it as file name.
+    for name in sorted(database.read_now(metadef_files.names)):
         # Held while it is read, so that what is written was there at one moment.
         whole = database.write_now(metadef_files.whole, name)
         if whole is None:
