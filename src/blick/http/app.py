@@ -27,7 +27,8 @@ from blick.http.health import Health
 from blick.http.openapi import openapi_document
 from blick.http.request import Request, base_url
 from blick.http.responses import json_response
-from blick.http.routes import ROUTES, Call, Route
+from blick.http.route import Call, Route
+from blick.http.routes import ROUTES
 from blick.http.versions import Versions
 from blick.identity.base import Identity, IdentityRequest
 from blick.model.context import RequestContext

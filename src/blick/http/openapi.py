@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from blick.http.routes import ROUTES, Call
+from blick.http.route import Call
+from blick.http.routes import ROUTES
 from blick.http.shapes import OCTETS, Shape, component, components, media_types, parameters, request_headers
 from blick.model.schema import ImageSchema
 
