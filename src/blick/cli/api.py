@@ -9,7 +9,7 @@ from blick.cli.main import run
 from blick.cli.serve import LISTENER_NAMES, listener_flags
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @glance_flags
 @listener_flags
 def api(**flags: Any) -> None:

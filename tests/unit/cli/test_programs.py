@@ -38,6 +38,12 @@ def test_every_command_says_what_it_does(context: click.Context) -> None:
 
 
 @pytest.mark.parametrize("context", COMMANDS)
+def test_every_command_has_short_and_long_help(context: click.Context) -> None:
+    assert set(context.help_option_names) == {"-h", "--help"}
+    assert "-h, --help" in context.get_help()
+
+
+@pytest.mark.parametrize("context", COMMANDS)
 def test_every_listing_has_three_formats(context: click.Context) -> None:
     if context.command_path.split()[0] != "blick" or context.info_name not in SHOWS:
         return
