@@ -119,6 +119,10 @@ def _staging_store(reading: Reading) -> str | None:
     if store is not None and backends[store] in _NOT_FOR_STAGING:
         reading.wrong("blick", "staging_store", f"{store} is of type {backends[store]}: data cannot wait there.")
         return None
+    if store is not None and backends[store] == "swift" and reading.get(store, "swift_store_multi_tenant"):
+        told = "has swift_store_multi_tenant: data cannot wait in the accounts of users."
+        reading.wrong("blick", "staging_store", f"{store} {told}")
+        return None
     return store
 
 

@@ -92,6 +92,26 @@ def test_not_every_store_is_for_staged_data(config: Config) -> None:
     assert "staging_store" in config.refusal("[blick]\nstaging_store = file\n")
 
 
+def test_staged_data_does_not_wait_in_accounts_of_users(config: Config) -> None:
+    text = """
+[DEFAULT]
+enabled_backends = a:file,cloud:swift
+[glance_store]
+default_backend = a
+[blick]
+staging_store = cloud
+[cloud]
+swift_store_auth_address = https://identity.example.com/v3
+swift_store_user = service:glance
+swift_store_key = secret
+"""
+    assert config.load(text).settings.imports.staging_store == "cloud"
+    refusal = config.refusal(f"{text}swift_store_multi_tenant = true\n")
+    assert "cloud has swift_store_multi_tenant: data cannot wait in the accounts of users." in refusal
+    assert refusal.count("\n") == 0
+    assert config.load(f"{text}swift_store_multi_tenant = true\n".replace("= cloud\n", "= a\n")).settings
+
+
 def test_plugins(config: Config) -> None:
     defaults = config.load("").settings.imports
     assert (defaults.plugins, defaults.convert_to, dict(defaults.inject)) == ((), "raw", {})
