@@ -8,6 +8,7 @@ is the image owner's. What is taken is taken in a transaction: `db.usage.take`, 
 | create | image_count_total: one more |
 | upload | image_size_total: the announced size, or what comes; image_count_uploading: with itself |
 | begin a resumable upload | image_size_total: the announced size, and what lies in the owner's unfinished ones |
+| add a piece to one | image_size_total: all of it with the piece, and what lies in the owner's other unfinished ones |
 | stage | image_stage_total: the announced size; image_count_uploading: with itself |
 | import by glance-direct | image_size_total: the staged size |
 | import by the other methods | image_stage_total: the size if known; image_count_uploading: with itself |
@@ -47,10 +48,16 @@ def _quota(project_id: str | None, most: Mapping[LimitKind, int]) -> Quota | Non
     return Quota(project_id, limits) if limits else None
 
 
-async def require(services: Services, quota: Quota | None, added: Usage = NOTHING) -> None:
-    """Raises LimitExceeded if `added` would not fit in now. Takes nothing: only to tell a full quota early."""
-    if quota is not None:
-        quota.require(await services.database.read(usage.measured, quota.project_id, quota.measures), added)
+async def require(services: Services, quota: Quota | None, added: Usage = NOTHING) -> Usage:
+    """Raises LimitExceeded if `added` would not fit in now. Takes nothing: only to tell a full quota early.
+
+    Gives what is used.
+    """
+    if quota is None:
+        return NOTHING
+    used = await services.database.read(usage.measured, quota.project_id, quota.measures)
+    quota.require(used, added)
+    return used
 
 
 @dataclass(frozen=True, slots=True)

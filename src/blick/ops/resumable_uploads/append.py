@@ -123,6 +123,7 @@ class _Appending:
         self._hold = hold
         self._piece = piece
         self._length_bytes = hold.upload.length_bytes
+        self._room: lookup.Room | None = None
 
     async def run(self, body: RequestBody) -> Progress:
         """Take it. Raises as `append` does."""
@@ -164,10 +165,15 @@ class _Appending:
         return f"The data is longer than the {self._most_bytes} bytes that the upload may have."
 
     async def _require_quota(self, offset_bytes: int) -> None:
-        """One whose length was known at the beginning was asked about then."""
+        """One whose length was known at the beginning was asked about then; others may have grown since."""
+        coming_bytes = offset_bytes + (self._piece.size_bytes or 0)
         if self._hold.upload.length_bytes is None:
-            coming_bytes = self._length_bytes or offset_bytes + (self._piece.size_bytes or 0)
-            await lookup.require_quota(self._services, self._context, self._image, coming_bytes, self._hold.upload.id)
+            coming_bytes = self._length_bytes or coming_bytes
+        elif self._piece.size_bytes == 0:
+            return
+        self._room = await lookup.require_quota(
+            self._services, self._context, self._image, coming_bytes, self._hold.upload.id
+        )
 
     async def _receive(self, body: RequestBody, content: Content) -> Running | None:
         """Take the body; gives what was computed over everything so far, if that is known."""
@@ -224,13 +230,16 @@ class _Appending:
         async def read(buffer: memoryview) -> int:
             return await self._hold.transfer.read(body, buffer)
 
+        most_bytes, over = self._most_bytes, self._too_long
+        if self._room is not None and self._room.most_bytes < most_bytes:
+            most_bytes, over = self._room.most_bytes, self._room.over
         try:
             await salvage(
                 read,
                 content.write,
                 feeds,
-                most_bytes=self._most_bytes - content.size_bytes,
-                over=self._too_long,
+                most_bytes=most_bytes - content.size_bytes,
+                over=over,
                 threads=self._services.threads,
             )
         finally:

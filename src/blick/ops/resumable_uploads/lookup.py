@@ -1,5 +1,7 @@
 """Getting at one upload: who may put data into the image may deal with all of its uploads."""
 
+from dataclasses import dataclass
+
 from blick.db import resumable_uploads
 from blick.model.context import RequestContext
 from blick.model.errors import Gone, LimitExceeded, NotFound, ServiceUnavailable
@@ -79,15 +81,29 @@ def require_allowed(services: Services, length_bytes: int) -> None:
         raise LimitExceeded(f"Image storage media is full or the size exceeds the limit of {cap_bytes} bytes.")
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How long an upload may become by the quota as it is now, and what there is to say of one that is longer."""
+
+    most_bytes: int
+    over: str
+
+
 async def require_quota(
     services: Services, context: RequestContext, image: Image, size_bytes: int, upload_id: str | None
-) -> None:
+) -> Room | None:
     """Tell early that there is no room for an upload of that size, beside what lies in others that are unfinished.
 
-    Raises LimitExceeded, ServiceUnavailable.
+    Gives how long it may become, None if nothing limits that. Raises LimitExceeded, ServiceUnavailable.
     """
     limits = await quota.unified(services, context.project_id, IMAGE_SIZE_TOTAL)
     limits = limits or quota.storage(services, image.owner)
-    if limits is not None:
-        others_bytes = await services.database.read(resumable_uploads.waiting_bytes, image.owner, upload_id)
-        await quota.require(services, limits, {Measure.STORED: size_bytes + others_bytes})
+    if limits is None:
+        return None
+    others_bytes = await services.database.read(resumable_uploads.waiting_bytes, image.owner, upload_id)
+    used = await quota.require(services, limits, {Measure.STORED: size_bytes + others_bytes})
+    room_bytes = limits.room(used, Measure.STORED)
+    if room_bytes is None:
+        return None
+    over = limits.refusal(used, {Measure.STORED: room_bytes + 1})
+    return Room(room_bytes - others_bytes, str(over))
