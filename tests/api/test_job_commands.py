@@ -18,6 +18,7 @@ from blick.db.jobs import CANCELLED, FAILURE, SUCCESS, NewJob
 from blick.model.location import LocationImport
 from blick.model.task import LOCATION_IMPORT, Task
 from tests.support.config_file import ini_text
+from tests.support.jobs import fail
 from tests.support.records import NOW, image
 from tests.support.service import Service
 
@@ -164,7 +165,7 @@ def test_retry(database: Database, job: Call) -> None:
     wanted = LocationImport("t1", queued.id, "http://127.0.0.1/image", "md5", "0" * 32)
     task = Task("t1", LOCATION_IMPORT, "pending", "p1", queued.id, "req", "u", NOW, NOW, {"a": "b"})
     database.write_now(location_imports.begin, wanted, task, LOCATION_IMPORT, 1000)
-    database.write_now(jobs.call_off, "t1", 1001, "no")
+    database.write_now(fail, "t1", 1001, "no")
     database.write_now(import_lock.release, queued.id, "t1", NOW)
     done = job("retry", "t1")
     assert done.code == 0, done.err

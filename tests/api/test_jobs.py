@@ -21,6 +21,7 @@ from blick.model.job_caller import as_payload
 from blick.model.task import LOCATION_IMPORT
 from blick.ops import cleanup
 from blick.worker import job_worker
+from tests.support.jobs import fail
 from tests.support.service import Service
 from tests.support.web_server import WebServer, web_server
 from tests.support.web_stores import with_web_store
@@ -361,7 +362,7 @@ async def failed_import(service: Service) -> tuple[str, str]:
     work = replace(import_of(image["id"]), id=job_id)
     new = NewJob(job_id, IMAGE_IMPORT, work.payload(), "p1", image["id"])
     await service.services.database.write(jobs.add, new, 5)
-    await service.services.database.write(jobs.call_off, job_id, 6, "no")
+    await service.services.database.write(fail, job_id, 6, "no")
     return image["id"], job_id
 
 

@@ -15,6 +15,7 @@ from blick.model.context import RequestContext
 from blick.model.import_job import IMAGE_IMPORT, ImportWork
 from blick.model.job_caller import as_payload
 from blick.policy.rules import ALL
+from tests.support.jobs import fail
 from tests.support.metadefs import NAMESPACES, definition, whole
 from tests.support.service import OCTETS, PATCH_2_1, Service
 
@@ -237,7 +238,7 @@ async def a_job(service: Service, *, is_over: bool) -> str:
     database = service.services.database
     await database.write(jobs.add, NewJob(work.id, IMAGE_IMPORT, work.payload(), "p1", work.image_id), 1)
     if is_over:
-        await database.write(jobs.call_off, work.id, 2, "no")
+        await database.write(fail, work.id, 2, "no")
     return work.id
 
 

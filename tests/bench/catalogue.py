@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 
 from tests.bench.loading import Row
 
-PROPERTIES = 10
-TAGS = 2
 PROJECTS = 400
 PUBLIC_IMAGES = 300
 SHARED_WITH_MEMBER = 500

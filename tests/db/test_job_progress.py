@@ -99,19 +99,6 @@ async def test_a_sign_that_fails_undoes_what_was_told(database: Database, job: J
     assert told(database) == ("", 0, None)
 
 
-async def test_signs_go_on_while_nothing_is_noted(database: Database, job: Job, clock: Clock) -> None:
-    progress = Progress(database, job, clock, clock.sign)
-    await progress.note("converting", 0)
-    async with progress.beating(0.01):
-        while len(clock.signs) < 3:
-            clock.ms += SIGN_EVERY_MS
-            await asyncio.sleep(0.01)
-    seen = len(clock.signs)
-    clock.ms += SIGN_EVERY_MS
-    await asyncio.sleep(0.05)
-    assert len(clock.signs) == seen
-
-
 async def test_whoever_lost_the_job_is_told(database: Database, job: Job, clock: Clock) -> None:
     assert database.write_now(jobs.claim, job, "t2", "thief", START_MS + 60_000) is not None
     with pytest.raises(Gone):

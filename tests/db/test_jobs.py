@@ -11,6 +11,7 @@ from blick.db import jobs
 from blick.db.engine import Database
 from blick.db.jobs import Job, NewJob
 from blick.model.errors import Gone
+from tests.support.jobs import fail
 
 
 def add(database: Database, job_id: str = "1", **more: Any) -> Job:
@@ -52,7 +53,7 @@ def test_jobs_of_an_image(database: Database) -> None:
         add(database, job_id, image_id="i")
     add(database, "3", image_id="j")
     assert [job.id for job in database.read_now(jobs.of_image, "i")] == ["1", "2"]
-    database.write_now(jobs.call_off, "1", 7, "not wanted")
+    database.write_now(fail, "1", 7, "not wanted")
     assert [job.id for job in database.read_now(jobs.of_image, "i")] == ["2"]
 
 
@@ -136,7 +137,6 @@ def test_how_it_ended_stays(database: Database, outcome: str, message: str | Non
     assert (job.outcome, job.message, job.ended_at_ms, job.token, job.holder) == (outcome, message, 4000, "", "")
     assert database.read_now(jobs.secret_of, job) is None
     assert not database.write_now(jobs.request_cancel, "1")
-    database.write_now(jobs.call_off, "1", 7, "not wanted")
     assert get(database) == job
 
 
@@ -160,16 +160,6 @@ def test_being_cut_short_is_no_attempt(database: Database) -> None:
         database.write_now(jobs.release, ours, 1500)
         job = get(database)
         assert (job.is_free, job.attempts, job.last_error) == (True, 0, None)
-
-
-def test_calling_off(database: Database) -> None:
-    ours = claimed(database)
-    for _ in range(2):
-        database.write_now(jobs.call_off, "1", 7, "not wanted")
-    with pytest.raises(Gone):
-        database.write_now(jobs.finish, ours, 8)
-    job = get(database)
-    assert (job.outcome, job.message, job.ended_at_ms) == (jobs.FAILURE, "not wanted", 7)
 
 
 def test_asking_for_an_end(database: Database) -> None:

@@ -31,6 +31,7 @@ from blick.db.tables import jobs as jobs_table
 from blick.model.image import ImageLocation
 from blick.ops import purge as ops
 from blick.ops.purge import ALL_BUT_IMAGES, ONLY_IMAGES, Wanted
+from tests.support.jobs import fail
 from tests.support.records import NOW, image
 
 LONG_AGO = NOW - timedelta(days=40)
@@ -232,13 +233,13 @@ def test_jobs_that_are_over(database: Database) -> None:
         for name in ("old", "young", "open"):
             jobs.add(connection, NewJob(name, "api_image_import", {}, image_id=name_of(1)), 0)
         for name, ended in (("old", LONG_AGO), ("young", NOW)):
-            jobs.call_off(connection, name, int(ended.replace(tzinfo=UTC).timestamp() * 1000), "m")
+            fail(connection, name, int(ended.replace(tzinfo=UTC).timestamp() * 1000), "m")
 
     database.write_now(fill)
     assert purge(database, ALL_BUT_IMAGES)[0]["blick_jobs"] == 1
     assert sorted(ids(database, jobs_table)) == ["open", "young"]
     assert purge(database, ONLY_IMAGES) == (Counter(), Removed({}, needed=1))
-    database.write_now(jobs.call_off, "open", 0, "m")
+    database.write_now(fail, "open", 0, "m")
     assert purge(database, ONLY_IMAGES)[0] == Counter(images=1)
     assert ids(database, jobs_table) == []
 

@@ -15,6 +15,7 @@ from blick.model.blob import Location
 from blick.model.errors import Conflict, Gone, LimitExceeded, NotFound
 from blick.model.resumable_upload import FINAL, FINISHED, FINISHING, MOST_OPEN, OPEN, PARTIAL, Part, ResumableUpload
 from blick.model.task import Task
+from tests.support.jobs import fail
 from tests.support.records import ID, NOW, image, race
 
 OTHER = "0b8f5e5c-2f1e-4a45-8a52-0d8b1c1f0a11"
@@ -161,7 +162,6 @@ def test_parts(database: Database, ours: ResumableUpload) -> None:
     database.write_now(resumable_uploads.begin_part, ours, 0, "s", "k0")
     assert database.read_now(resumable_uploads.broken_parts_of, "u1") == [(0, "s", "k0")]
     assert database.read_now(resumable_uploads.parts_of, "u1") == []
-    assert database.read_now(resumable_uploads.keys_in_use, ["k0", "k1"]) == {"k0"}
     database.write_now(resumable_uploads.finish_part, ours, first, 3, None)
     assert database.read_now(resumable_uploads.broken_parts_of, "u1") == []
     assert database.read_now(resumable_uploads.parts_of, "u1") == [first]
@@ -186,7 +186,7 @@ def test_finish(database: Database, ours: ResumableUpload) -> None:
     assert (done.state, done.offset_bytes, done.token, done.job_id) == (FINISHING, 10, "", "job")
     assert not database.write_now(resumable_uploads.remove, done), "a job works with it"
     assert overdue(database, 5000) == [], "as long as it does"
-    database.write_now(jobs.call_off, "job", 10, "no more")
+    database.write_now(fail, "job", 10, "no more")
     assert overdue(database, 10) == ["u1"]
     database.write_now(resumable_uploads.end, "u1")
     assert now(database).state == FINISHED
@@ -227,7 +227,6 @@ def test_concatenate(database: Database) -> None:
     assert now(database, "f") == replace(final, state=FINISHING, job_id="job")
     assert [found.id for found in database.read_now(resumable_uploads.finals_of, ID)] == ["f"]
     assert database.read_now(resumable_uploads.parts_of, "f") == parts
-    assert database.read_now(resumable_uploads.keys_in_use, ["k0", "k1"]) == {"k0", "k1"}
     for name in ("u1", "u2"):
         assert database.read_now(resumable_uploads.get, ID, name) is None
     assert now(database, "u3").state == OPEN

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.needs("keystone", "upstream", "mariadb")
 
 JSON = {"Content-Type": "application/json"}
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-OCTETS = {"Content-Type": "application/octet-stream"}
 RAW = {"disk_format": "raw", "container_format": "bare"}
 DATA = b"0123456789" * 1000
 SHA512, MD5 = hashlib.sha512(DATA).hexdigest(), hashlib.md5(DATA).hexdigest()

@@ -93,9 +93,6 @@ def rbd_backend(request: pytest.FixtureRequest, _folder: Path) -> Backend:
     return Backend("rbd", dict(zip(STORES, options, strict=True)), pools)
 
 
-MakeBackend = Callable[[pytest.FixtureRequest, Path], Backend]
-
-
 @pytest.fixture(
     params=[
         pytest.param(file_backend, id="file"),

@@ -127,10 +127,6 @@ class Ceph:
         self.command("osd", "pool", "create", name, "8", "8")
         self.command("osd", "pool", "application", "enable", name, application)
 
-    def delete_pool(self, name: str) -> None:
-        """Remove a pool with everything in it."""
-        self.command("osd", "pool", "delete", name, name, "--yes-i-really-really-mean-it")
-
     def create_user(self, name: str, **capabilities: str) -> Path:
         """`client.<name>` with these rights (mon="…", osd="…"), changed if it is there; gives its keyring."""
         path = self.keyring(f"client.{name}")
@@ -154,10 +150,6 @@ class Ceph:
         for kind, ratio in reversed(FULL_RATIOS.items()):
             self.command("osd", f"set-{kind}-ratio", str(ratio))
         self._wait_until(lambda: not self._pool_is_full("images"), "the pools to have room")
-
-    def limit_pool(self, pool: str, size_bytes: int) -> None:
-        """Let the pool hold so much only, 0 is any amount. Needs the manager, and is noticed within seconds."""
-        self.command("osd", "pool", "set-quota", pool, "max_bytes", str(size_bytes))
 
     # Ceph's own programs
 

@@ -17,8 +17,7 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
 NAMES = ("keystone", "upstream", "tempest", "swift", "moto", "nx27017", "tuspy")
-ON_DEMAND = ("cinder",)
-"""Made only where they are named: they take long, and their tests run only where somebody asks for them."""
+"""Those that are made ahead; cinder only where it is named: it takes long, and its tests run only on demand."""
 UNUSED_S = 14 * 24 * 3600
 """How long an environment of another list (an older one, or another branch's) is kept after its last use."""
 

@@ -144,11 +144,6 @@ class Swift(_SwiftProcess):
         """The account of `user`, of tempauth."""
         return f"{self.url}/v1/{ACCOUNT}"
 
-    def user_key(self, user: str) -> str:
-        """The one key of every user of tempauth: `user`, its like test:tester3 without rights, and test2:tester2."""
-        assert user in self._tempauth_users()
-        return self.key
-
     def prepare(self) -> None:
         (self.folder / "data/disk").mkdir(parents=True, exist_ok=True)
         self._configure_cluster()

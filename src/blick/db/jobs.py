@@ -195,12 +195,6 @@ def finish(connection: Connection, job: Job, now_ms: int, outcome: str = SUCCESS
     _require_ours(connection.execute(_own(job).values(_ended(now_ms, outcome, message))).rowcount, job)
 
 
-def call_off(connection: Connection, job_id: str, now_ms: int, message: str) -> None:
-    """The job is not to be done any more; whoever has it finds out with its next write."""
-    ended = update(jobs).where(jobs.c.id == job_id, jobs.c.outcome == UNFINISHED)
-    connection.execute(ended.values(_ended(now_ms, FAILURE, message)))
-
-
 def request_cancel(connection: Connection, job_id: str, now_ms: int = 0, message: str | None = None) -> bool:
     """Ask whoever has, or will have, the job to end it. False: it is over, or there is none.
 

@@ -7,8 +7,7 @@ Who adds to an upload, or finishes it, holds a lease on it; each of his writes n
 (he stalled, somebody took over) changes nothing any more: his transaction raises Gone.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -184,12 +183,6 @@ def drop_part(connection: Connection, upload_id: str, number: int) -> None:
     connection.execute(delete(upload_parts).where(gone))
 
 
-def keys_in_use(connection: Connection, keys: Collection[str]) -> set[str]:
-    """Those of the names of objects that belong to uploads."""
-    found = select(upload_parts.c.object_key).where(upload_parts.c.object_key.in_(keys))
-    return set(connection.execute(found).scalars())
-
-
 # The end
 
 
@@ -340,8 +333,3 @@ def _part(row: Row[Any]) -> Part:
 
 def _text(values: Mapping[str, Any]) -> str:
     return msgspec.json.encode(dict(values)).decode()
-
-
-def leased(upload: ResumableUpload, token: str) -> ResumableUpload:
-    """The upload as it is once `take` succeeded."""
-    return replace(upload, token=token)

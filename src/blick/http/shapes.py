@@ -191,7 +191,6 @@ def _parameter(name: str, description: str, schema: Shape = _TEXT, *, repeats: b
     return {"name": name, "description": description, "schema": schema}
 
 
-_NUMBER: Shape = {"type": "integer"}
 _DIRECTION: Shape = {"enum": ["asc", "desc"]}
 _PARAMETERS: Mapping[str, tuple[Shape, ...]] = {
     "image_list": (

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from blick.db import jobs
 from blick.db.engine import Database
 from blick.db.jobs import Job, SignOfLife
-from blick.model.errors import BlickError, ServiceUnavailable
+from blick.model.errors import ServiceUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -16,7 +15,6 @@ _log = logging.getLogger(__name__)
 WRITE_EVERY_MS = 2_000
 # Well under the minute within which a task has to give a sign of life (spec: import-and-tasks §2).
 SIGN_EVERY_MS = 30_000
-BEAT_S = 10.0
 
 
 class Progress:
@@ -67,27 +65,3 @@ class Progress:
                 return
             if signs:
                 self._next_sign_ms = now_ms + SIGN_EVERY_MS
-
-    @asynccontextmanager
-    async def beating(self, every_s: float = BEAT_S) -> AsyncIterator[None]:
-        """Signs of life go on inside, also while nothing is noted: for a step that only knows when it has ended.
-
-        Where the job was lost meanwhile the next thing noted, or the handler's next step, says so.
-        """
-        beats = asyncio.create_task(self._beat(every_s), name=f"signs of life of job {self._job.id}")
-        try:
-            yield
-        finally:
-            beats.cancel()
-            await asyncio.wait({beats})
-
-    async def _beat(self, every_s: float) -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            if self._also is None or self._now_ms() < self._next_sign_ms:
-                continue
-            try:
-                await self.write()
-            except BlickError as error:
-                _log.info("no sign of life of job %s: %s", self._job.id, error)
-                return

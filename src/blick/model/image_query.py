@@ -79,11 +79,6 @@ class ImageQuery:
     os_hidden: bool = False
     matches_nothing: bool = False
 
-    @property
-    def wants_community(self) -> bool:
-        """True when community images of others were asked for."""
-        return self.visibility in ("community", "all")
-
 
 def parse(parameters: Parameters, limits: PageLimits) -> ImageQuery:
     """Read the decoded query parameters, in their order. Raises `Invalid` with the reason.

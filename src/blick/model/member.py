@@ -7,7 +7,6 @@ from typing import Final
 PENDING: Final = "pending"
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
-STATUSES: Final = (PENDING, ACCEPTED, REJECTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,6 @@ def test_visibility() -> None:
     for visibility in ("public", "private", "shared", "community", "all"):
         query = read(("visibility", visibility))
         assert query.visibility == visibility
-        assert query.wants_community is (visibility in ("community", "all"))
         assert not query.matches_nothing
     assert read(("visibility", "")).matches_nothing
 

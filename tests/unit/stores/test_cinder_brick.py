@@ -17,8 +17,6 @@ VOLUME = "0a1b2c3d-1111-4222-8333-444455556666"
 ISCSI = {"driver_volume_type": "iscsi", "target_iqn": "iqn.2010-10.org.openstack:x", "encrypted": False}
 ROOM_BYTES = 1 << 16
 
-FakeBrick = Any
-
 
 @pytest.fixture
 def options() -> CinderOptions:

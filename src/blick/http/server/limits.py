@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 KIB = 1 << 10
-MIB = 1 << 20
 GIB = 1 << 30
 
 

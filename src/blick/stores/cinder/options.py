@@ -14,7 +14,6 @@ _log = logging.getLogger(__name__)
 GIB = 1 << 30
 _VOLUME_ID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _URI = re.compile(rf"cinder://(?:([^/?#]+)/)?({_VOLUME_ID})/?")
-_FIXED = "cinder_store_auth_address"
 
 
 @dataclass(frozen=True, slots=True)
