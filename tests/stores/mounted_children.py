@@ -20,7 +20,6 @@ from blick.model.blob import Location
 from blick.model.errors import DataNotFound, StartRefused, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from blick.stores.conformance import MIB, get, listed, put
 from blick.stores.file.store import FileStore
-from blick.stores.limit import limited
 from blick.stores.registry import open_stores
 from tests.stores.children import KEY
 from tests.support.waiting import DEADLINE_S, eventually
@@ -178,7 +177,7 @@ async def copy_between_disks(folder: Path) -> None:
     first, second = guarded(images, filesystem_thin_provisioning=True), guarded(folder / "second")
     data = b"begin" + bytes(40 * MIB) + b"end" + bytes(5 * MIB)
     source = await put(first, KEY, data)
-    copy = await second.copy_from(limited(first, readers=1, writers=1), source, KEY)
+    copy = await second.copy_from(first, source, KEY)
     assert copy == Location("file", f"file://{folder}/second/{KEY}")
     assert await get(second, copy) == data
     back = await first.copy_from(second, copy, OTHER)

@@ -1,4 +1,4 @@
-"""The drivers that need nothing but this machine, and a wrapper, through the suite for all stores."""
+"""The drivers that need nothing but this machine, through the suite for all stores."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance
 from blick.stores.file.store import FileStore
-from blick.stores.limit import limited
 from blick.stores.memory import MemoryStore
 
 
@@ -40,8 +39,6 @@ STORES: Mapping[str, Callable[[Path], Store]] = {
     "file, thin": _file_with_holes,
     "file, time limit": _file_with_time_limit,
     "file, several directories": _several_directories,
-    "limit(file)": lambda folder: limited(_file(folder), readers=2, writers=2),
-    "limit(memory)": lambda folder: limited(_memory(folder), readers=1, writers=2),
 }
 
 

@@ -27,7 +27,6 @@ from blick.model.errors import (
 )
 from blick.stores.conformance import MIB, get, listed, new_key, put
 from blick.stores.file.store import READ_BYTES, FileStore
-from blick.stores.limit import limited
 from blick.stores.memory import MemoryStore
 from tests.stores.children import KEY
 
@@ -389,7 +388,7 @@ class TestCopying:
         other = FileStore("other", options)
         data = b"begin" + bytes(40 * MIB) + b"end" + bytes(MIB)
         source = await put(other, KEY, data)
-        copy = await store.copy_from(limited(other, readers=1, writers=1), source, KEY)
+        copy = await store.copy_from(other, source, KEY)
         assert copy == Location("file", f"file://{tmp_path}/images/{KEY}")
         assert (tmp_path / "images" / KEY).stat().st_blocks * 512 <= MIB
         await other.delete(source)
@@ -420,7 +419,7 @@ class TestAdopting:
     async def test_takes_no_room_and_no_time(self, store: FileStore, folder: Path, tmp_path: Path) -> None:
         staging = FileStore("staging", {"filesystem_store_datadir": str(tmp_path / "staging")})
         source = await put(staging, KEY, bytes(MIB), b"end")
-        adopted = await store.adopt(limited(staging, readers=1, writers=1), source, KEY)
+        adopted = await store.adopt(staging, source, KEY)
         assert adopted == Location("file", f"file://{folder}/{KEY}")
         assert (folder / KEY).samefile(tmp_path / "staging" / KEY)
         await staging.delete(source)

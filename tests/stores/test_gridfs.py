@@ -19,7 +19,6 @@ from blick.model.errors import DataExists, DataNotFound, Invalid, RangeInvalid, 
 from blick.stores.base import Store
 from blick.stores.conformance import MIB, StoreConformance, get, listed, new_key, put
 from blick.stores.legacy.gridfs import GridFsStore
-from blick.stores.limit import limited
 from tests.support.nx27017 import Nx27017
 from tests.support.server import free_port
 
@@ -49,11 +48,11 @@ async def store(mongo: Nx27017) -> AsyncIterator[GridFsStore]:
 
 
 class TestEveryStore(StoreConformance):
-    @pytest.fixture(params=["gridfs", "limit(gridfs)"])
-    async def store(self, request: pytest.FixtureRequest, mongo: Nx27017) -> AsyncIterator[Store]:
-        inner = GridFsStore("mongo", {"mongodb_store_uri": mongo.uri})
-        yield inner if request.param == "gridfs" else limited(inner, readers=8, writers=8)
-        await inner.aclose()
+    @pytest.fixture
+    async def store(self, mongo: Nx27017) -> AsyncIterator[Store]:
+        opened = GridFsStore("mongo", {"mongodb_store_uri": mongo.uri})
+        yield opened
+        await opened.aclose()
 
 
 def at(key: str) -> Location:

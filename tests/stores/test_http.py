@@ -23,7 +23,6 @@ from blick.model.uri_filter import UriFilter
 from blick.stores.base import Store
 from blick.stores.conformance import ReadConformance, Shelf, get
 from blick.stores.http import HttpStore
-from blick.stores.limit import limited
 from tests.support.certificates import make_certificate
 from tests.support.server import free_port
 from tests.support.web_server import WebServer, web_server
@@ -53,10 +52,10 @@ class WebShelf:
 
 
 class TestReading(ReadConformance):
-    @pytest.fixture(params=["http", "limit(http)"])
-    async def store(self, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-        store: Store = HttpStore("web", {"uri_filter": LOCAL})
-        yield store if request.param == "http" else limited(store, readers=4, writers=1)
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[Store]:
+        store = HttpStore("web", {"uri_filter": LOCAL})
+        yield store
         await store.aclose()
 
     @pytest.fixture(params=["plain", "no-head"])

@@ -7,7 +7,6 @@ import pytest
 
 from blick.stores.base import Store
 from blick.stores.conformance import StoreConformance
-from blick.stores.limit import limited
 from blick.stores.swift.store import SwiftStore
 from tests.stores.swift_fixtures import SMALL_SEGMENTS, options_for
 from tests.support.swift import Swift
@@ -19,7 +18,6 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "small segments": SMALL_SEGMENTS,
     "seeded": {"swift_store_multiple_containers_seed": 10},
-    "limit": {},
 }
 
 
@@ -28,6 +26,6 @@ class TestEveryStore(StoreConformance):
     async def store(self, request: pytest.FixtureRequest, swift: Swift, tmp_path: Any) -> AsyncIterator[Store]:
         buffered = {"swift_buffer_on_upload": True, "swift_upload_buffer_dir": str(tmp_path)}
         more = KINDS.get(request.param, {**SMALL_SEGMENTS, **buffered})
-        opened: Store = SwiftStore("swift", options_for(swift, **more))
-        yield limited(opened, readers=4, writers=8) if request.param == "limit" else opened
+        opened = SwiftStore("swift", options_for(swift, **more))
+        yield opened
         await opened.aclose()

@@ -20,7 +20,6 @@ from blick.model.errors import (
 )
 from blick.stores.base import Store
 from blick.stores.conformance import MIB, StoreConformance, get, listed, new_key, put
-from blick.stores.limit import limited
 from blick.stores.vmware.files import Files
 from blick.stores.vmware.options import read_options
 from blick.stores.vmware.store import VmwareStore
@@ -75,10 +74,10 @@ def partials(vcsim: Vcsim) -> list[str]:
 
 
 class TestVmware(StoreConformance):
-    @pytest.fixture(params=["vmware", "limit(vmware)"])
-    async def store(self, request: pytest.FixtureRequest, vcsim: Vcsim) -> AsyncIterator[Store]:
-        store: Store = VmwareStore("vsphere", vcsim.options())
-        yield store if request.param == "vmware" else limited(store, readers=8, writers=4)
+    @pytest.fixture
+    async def store(self, vcsim: Vcsim) -> AsyncIterator[Store]:
+        store = VmwareStore("vsphere", vcsim.options())
+        yield store
         await store.aclose()
         assert partials(vcsim) == []
 

@@ -224,21 +224,3 @@ class HasAccessLists(Protocol):
     async def set_access(self, location: Location, access: ReadAccess) -> None:
         """From now on these may read the object. Raises DataNotFound, CallerRefused, StoreDenied, StoreUnavailable."""
         ...
-
-
-ABILITIES: tuple[type, ...] = (
-    HasLocalPath,
-    HasLocalFile,
-    HasFreeSpace,
-    OwnsUri,
-    HasProperties,
-    CanProbe,
-    CanList,
-    CanCopy,
-    CanAdopt,
-    CanSignUrls,
-    TellsUse,
-    ActsForCaller,
-    HasAccessLists,
-)
-"""Everything that only some stores can do; a wrapper passes on those that what it wraps has."""
