@@ -5,6 +5,7 @@ The verbs are in `blick.cli.replication`. Here: what an operator writes, and wha
 
 import logging
 import os
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -211,7 +212,8 @@ def glance_replicator(
     verb = _verb(str(command))
     if len(arguments) != len(verb.arguments):
         _log.error("%s %s\n%s", command, " ".join(verb.arguments), verb.help)
-        raise Invalid(f"{command} takes {len(verb.arguments)} arguments: {' '.join(verb.arguments)}.")
+        many = "argument" if len(verb.arguments) == 1 else "arguments"
+        raise Invalid(f"{command} takes {len(verb.arguments)} {many}: {' '.join(verb.arguments)}.")
     try:
         _do(verb, wish, arguments)
     except Invalid:
@@ -297,6 +299,8 @@ def _service(wish: Wish, text: str, side: str) -> Iterator[ImageService]:
     configured = {"source": connecting.settings.source_token, "target": connecting.settings.target_token}[side]
     if connecting.insecure:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    if connecting.ca_file:
+        _require_certificates(connecting.ca_file)
     http = urllib3.PoolManager(
         cert_reqs="CERT_NONE" if connecting.insecure else "CERT_REQUIRED",
         ca_certs=str(connecting.ca_file) if connecting.ca_file else None,
@@ -308,6 +312,16 @@ def _service(wish: Wish, text: str, side: str) -> Iterator[ImageService]:
         raise StartRefused(f"{text}: {error}.") from error
     finally:
         http.clear()
+
+
+def _require_certificates(file: Path) -> None:
+    """Raises StartRefused if it has none: each request would tell that as if it were the server's fault."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise StartRefused(f"{file}: there is no certificate in it.") from error
+    except OSError as error:
+        raise StartRefused(f"{file} cannot be read: {error.strerror}.") from error
 
 
 def _readable(size_bytes: int) -> str:

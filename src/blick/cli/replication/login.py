@@ -6,7 +6,8 @@ from typing import Any
 
 import urllib3
 
-from blick.model.errors import SourceDenied, SourceError, SourceUnavailable, StartRefused
+from blick.cli.replication.trouble import unreachable
+from blick.model.errors import SourceDenied, SourceError, StartRefused
 
 # Some deployments set the versioned address, others the bare one.
 _VERSION = "/v3"
@@ -50,7 +51,7 @@ class Login(GivenToken):
                 "POST", self._url, body=self._body, headers={"Content-Type": "application/json"}, retries=False
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SourceUnavailable(f"{self._url} does not answer: {error}.") from error
+            raise unreachable(self._url, error) from error
         if answer.status == 401:
             raise SourceDenied(f"{self._url} refuses the log-in: check user, password, project and domains.")
         token = answer.headers.get("x-subject-token")

@@ -11,6 +11,7 @@ import urllib3
 
 from blick.cli.replication.documents import Document
 from blick.cli.replication.login import GivenToken
+from blick.cli.replication.trouble import reason, unreachable
 from blick.model.errors import (
     Conflict,
     SourceBroken,
@@ -168,7 +169,7 @@ class ImageService:
                 ),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SourceUnavailable(f"{self.url} does not answer: {_reason(error)}.") from error
+            raise unreachable(self.url, error) from error
         try:
             yield answer
         finally:
@@ -214,7 +215,7 @@ def _read(answer: urllib3.BaseHTTPResponse, where: str) -> bytes:
     try:
         return answer.read()
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise SourceUnavailable(f"{where} broke off: {_reason(error)}.") from error
+        raise SourceUnavailable(f"{where} broke off: {reason(error)}.") from error
 
 
 def _json(text: bytes, where: str) -> dict[str, Any]:
@@ -256,8 +257,3 @@ def _begins_at(content_range: str) -> int:
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", None) or error
-    return str(cause).rpartition(": ")[2].rstrip(".") or type(cause).__name__
