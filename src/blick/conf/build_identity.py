@@ -49,8 +49,6 @@ def identity_settings(reading: Reading, finder: Callable[[str], Path]) -> Identi
         reading.not_yet("paste_deploy", "flavor", "the image cache does not work in this version.")
     return IdentitySettings(
         kind=kind,
-        caching="caching" in parts or "cachemanagement" in parts,
-        cachemanagement="cachemanagement" in parts,
         token_ttl_s=reading.get("blick", "token_ttl"),
         keystone_authtoken=authtoken if kind == "keystone" else {},
         trusted_proxies=reading.networks("blick", "trusted_proxies"),

@@ -35,11 +35,7 @@ def _multi_store(reading: Reading, backends: Mapping[str, str]) -> StoresSetting
         reading.wrong("glance_store", "default_backend", "names no store of enabled_backends.")
     for store_id in RESERVED_STORES:
         reading.add({store_id: reserved_store_options(store_id)})
-    reserved = tuple(
-        StoreSettings(id=store_id, type="file", options=_values(reading, store_id, reserved_store_options(store_id)))
-        for store_id in RESERVED_STORES
-    )
-    return StoresSettings(default_store=default or "", stores=stores, multi_store=True, reserved=reserved)
+    return StoresSettings(default_store=default or "", stores=stores, multi_store=True)
 
 
 def _backend(reading: Reading, store_id: str, type_: str) -> StoreSettings:

@@ -106,5 +106,4 @@ def standalone(data_dir: Path, host: str = "127.0.0.1", port: int = 9292, worker
         policy=PolicySettings(policy_file=data_dir / "policy.yaml", policy_dirs=(data_dir / "policy.d",)),
         identity=IdentitySettings(kind="standalone"),
         imports=ImportSettings(staging_dir=data_dir / "staging", work_dir=data_dir / "work"),
-        data_dir=data_dir,
     )

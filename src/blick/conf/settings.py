@@ -225,15 +225,11 @@ class StoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class StoresSettings:
-    """All stores. `multi_store` is true where the operator named them with enabled_backends.
-
-    `reserved` holds the two folders that multi-store mode adds for itself, never shown to users.
-    """
+    """All stores. `multi_store` is true where the operator named them with enabled_backends."""
 
     default_store: str
     stores: tuple[StoreSettings, ...]
     multi_store: bool = False
-    reserved: tuple[StoreSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +240,6 @@ class IdentitySettings:
     """
 
     kind: Literal["standalone", "none", "keystone", "trusted-headers"] = "standalone"
-    caching: bool = False
-    cachemanagement: bool = False
     token_ttl_s: int = 3600
     keystone_authtoken: Mapping[str, Any] = field(default_factory=dict)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -319,4 +313,3 @@ class Settings:
     health: HealthSettings = field(default_factory=HealthSettings)
     cors: CorsSettings = field(default_factory=CorsSettings)
     log: LogSettings = field(default_factory=LogSettings)
-    data_dir: Path | None = None

@@ -1,8 +1,10 @@
 """enabled_backends and [glance_store]."""
 
+from pathlib import Path
+
 import pytest
 
-from blick.conf.catalog import store_type
+from blick.conf.catalog import RESERVED_STORES, store_type
 from blick.conf.settings import StoreSettings
 from tests.unit.conf.files import Config
 
@@ -37,12 +39,12 @@ def test_one_folder_excludes_several(config: Config) -> None:
 
 
 def test_reserved_stores_come_along(config: Config) -> None:
-    stores = config.load(f"{_TWO}[os_glance_staging_store]\nfilesystem_store_datadir = /staging\n").settings.stores
-    assert [(store.id, store.options["filesystem_store_datadir"]) for store in stores.reserved] == [
-        ("os_glance_staging_store", "/staging"),
-        ("os_glance_tasks_store", "/var/lib/glance/os_glance_tasks_store"),
-    ]
-    assert [store.id for store in stores.stores] == ["one", "two"]
+    folders = "".join(f"[{name}]\nfilesystem_store_datadir = /{name}\n" for name in RESERVED_STORES)
+    loaded = config.load(f"{_TWO}{folders}")
+    assert [store.id for store in loaded.settings.stores.stores] == ["one", "two"]
+    assert loaded.settings.imports.staging_dir == Path("/os_glance_staging_store")
+    assert loaded.settings.imports.work_dir == Path("/os_glance_tasks_store")
+    assert loaded.findings == ()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,6 @@ def test_single_store(config: Config) -> None:
     assert [(store.id, store.type) for store in stores.stores] == [("file", "file"), ("http", "http")]
     assert stores.default_store == "file"
     assert stores.stores[0].options["filesystem_store_datadir"] == "/images"
-    assert stores.reserved == ()
 
 
 def test_single_stores_of_long_ago(config: Config) -> None:

@@ -48,7 +48,7 @@ class TestOldDeployment:
 
     def test_identity(self, loaded: Loaded) -> None:
         identity = loaded.settings.identity
-        assert (identity.kind, identity.caching, identity.cachemanagement) == ("keystone", True, True)
+        assert identity.kind == "keystone"
         assert identity.keystone_authtoken["password"] == "pa$word"
         assert identity.keystone_authtoken["memcached_servers"] == ("192.0.2.10:11211", "192.0.2.11:11211")
 
@@ -298,12 +298,11 @@ class TestStandalone:
         assert (settings.stores.default_store, settings.stores.multi_store) == ("file", False)
         assert settings.identity.kind == "standalone"
         assert (settings.server.bind_host, settings.server.bind_port, settings.server.workers) == ("127.0.0.1", 9393, 2)
-        assert settings.data_dir == tmp_path
         assert not list(tmp_path.iterdir())
 
     def test_relative_folder_becomes_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        assert standalone(Path("data")).data_dir == tmp_path / "data"
+        assert standalone(Path("data")).imports.staging_dir == tmp_path / "data" / "staging"
 
     def test_loopback_unless_told_otherwise(self, tmp_path: Path) -> None:
         assert (standalone(tmp_path).server.bind_host, standalone(tmp_path).server.bind_port) == ("127.0.0.1", 9292)
