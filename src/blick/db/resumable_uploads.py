@@ -67,6 +67,8 @@ def get(connection: Connection, image_id: str, upload_id: str) -> ResumableUploa
 
 def node_of(connection: Connection, image_id: str, upload_id: str | None) -> str | None:
     """The node that has the upload; without an id, the image's unfinished ones. None: there is no such upload."""
+    if not image_rows.plausible_id(image_id) or not image_rows.plausible_id(upload_id or ""):
+        return None
     wanted = _upload.state == OPEN if upload_id is None else _upload.id == upload_id
     found = select(_upload.node).where(_upload.image_id == image_id, wanted).limit(1)
     node: str | None = connection.execute(found).scalar()

@@ -72,11 +72,17 @@ def _location(request: Request, upload_id: str) -> str:
 
 
 async def _from_elsewhere(request: Request, upload_id: str | None) -> Response | None:
-    """What the node says that has the upload's bytes, or the other uploads of the image; None: that is this one."""
-    node = await lookup.node_of(request.services, request.path_params["image_id"], upload_id)
+    """What the node says that has the upload's bytes, or the other uploads of the image; None: that is this one.
+
+    Raises NotFound, Forbidden, NodeUnreachable, NodeBroken, BodyIncomplete.
+    """
+    image_id = request.path_params["image_id"]
+    node = await lookup.node_of(request.services, image_id, upload_id)
     asked = forwardable(request)
     if node is None or asked.was_forwarded:
         return None
+    # The node decides by itself; but who may not put data into the image is not to learn whether it answers.
+    await lookup.image_for(request.services, request.context, image_id)
     headers = {**asked.request.headers, **tus.passed_on(request.headers)}
     body, size_bytes = (request.body, tus.size_bytes(request.headers)) if request.has_body else (None, 0)
     answer = await lookup.pass_on(request.services, node, replace(asked.request, headers=headers), body, size_bytes)
