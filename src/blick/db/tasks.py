@@ -31,15 +31,21 @@ def get(connection: Connection, task_id: str) -> Task | None:
     return None if row is None else _task(row)
 
 
-def of_image(connection: Connection, image_id: str, owner: str | None, now: datetime) -> list[Task]:
-    """The tasks that worked on the image and have not expired, oldest first; None as owner: everybody's."""
+def of_image(
+    connection: Connection, image_id: str, owner: str | None, now: datetime, limit: int | None = None
+) -> list[Task]:
+    """The newest `limit` tasks (None: all) that worked on the image and have not expired, oldest first.
+
+    None as owner: everybody's.
+    """
     _, origin = with_origin(connection)
     wanted = _selected(connection).where(
         origin["image_id"] == image_id, or_(tasks.c.expires_at.is_(None), tasks.c.expires_at > now)
     )
     if owner is not None:
         wanted = wanted.where(tasks.c.owner == owner)
-    return [_task(row) for row in connection.execute(wanted.order_by(tasks.c.created_at, tasks.c.id))]
+    newest = wanted.order_by(tasks.c.created_at.desc(), tasks.c.id.desc()).limit(limit)
+    return [_task(row) for row in connection.execute(newest)][::-1]
 
 
 def expire(connection: Connection, now: datetime) -> int:

@@ -64,9 +64,13 @@ class Request:
         """The body's bytes, to be read once: straight from the socket where the server can hand it over."""
         return request_body(self.scope, self.receive)
 
-    async def json(self) -> Any:
-        """The body as JSON: an object or an array. Raises Invalid, or LimitExceeded over the size limit."""
-        raw = await self._read_all(self.services.settings.api.json_body_max_bytes)
+    async def json(self, most_bytes: int | None = None) -> Any:
+        """The body as JSON: an object or an array. Raises Invalid, or LimitExceeded over the size limit.
+
+        `most_bytes` is for bodies that are kept as they came: a limit below that of all.
+        """
+        limit_bytes = self.services.settings.api.json_body_max_bytes
+        raw = await self._read_all(limit_bytes if most_bytes is None else min(most_bytes, limit_bytes))
         if not raw:
             raise Invalid("The request has no body, but it needs one.")
         _check_depth(raw)

@@ -15,6 +15,8 @@ from blick.model.task import Task
 from blick.ops import tasks
 from blick.ops.imports import by_task
 
+# What every database has room for in the column that keeps the input.
+_MOST_BODY_BYTES: Final = 48 << 10
 _NEVER_DELETED: Final = (
     "This operation is currently not permitted on Glance Tasks. They are auto deleted after reaching the time based on "
     "their expires_at property."
@@ -39,7 +41,7 @@ async def index(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """POST /v2/tasks"""
-    new = task_input.parse(await request.json())
+    new = task_input.parse(await request.json(_MOST_BODY_BYTES))
     task = await by_task.start(request.services, request.context, new)
     return json_response(task_document(task), 201, {"location": f"{request.base_url}/v2/tasks/{task.id}"})
 

@@ -13,6 +13,7 @@ from blick.model.text import refuse_unstorable
 
 RESERVED_PREFIX: Final = "os_glance_"
 _MOST_URI_CHARACTERS = 4096
+_MOST_NAME_CHARACTERS = 255
 _MOST_BYTES = 2**63 - 1
 
 
@@ -126,7 +127,7 @@ def _is_hex(text: Any, digits: int) -> bool:
 def _glance_download(method: Mapping[str, Any]) -> dict[str, Any]:
     region, image_id = method.get("glance_region"), method.get("glance_image_id")
     interface = method.get("glance_service_interface", "public")
-    if not isinstance(region, str) or not region:
+    if not isinstance(region, str) or not 0 < len(region) <= _MOST_NAME_CHARACTERS:
         raise Invalid("Import method 'glance-download' requires a 'glance_region'.")
     if not isinstance(image_id, str) or not image_id:
         raise Invalid("Import method 'glance-download' requires a 'glance_image_id'.")
@@ -137,7 +138,7 @@ def _glance_download(method: Mapping[str, Any]) -> dict[str, Any]:
         known = None
     if known is None or str(known) != image_id.lower():
         raise Invalid("'glance_image_id': the image id does not look like a UUID.")
-    if not isinstance(interface, str) or not interface:
+    if not isinstance(interface, str) or not 0 < len(interface) <= _MOST_NAME_CHARACTERS:
         raise Invalid("'glance_service_interface' must be the name of an interface.")
     refuse_unstorable(interface, "The interface of an import")
     return {"glance_region": region, "glance_image_id": image_id, "glance_service_interface": interface}

@@ -52,10 +52,11 @@ async def show(services: Services, context: RequestContext, task_id: str) -> Tas
 async def list_of_image(services: Services, context: RequestContext, image_id: str) -> Sequence[Task]:
     """What the caller's project, or for an administrator anybody, had done to the image; oldest first.
 
-    Tasks that have expired are gone. Raises NotFound.
+    Tasks that have expired are gone. Of more than a list may hold there are the newest. Raises NotFound.
     """
     image = await access.load_for(services, context, image_id, "get_image")
-    return await services.database.read(tasks.of_image, image.id, _owner(context), services.now())
+    limit = services.settings.api.api_limit_max
+    return await services.database.read(tasks.of_image, image.id, _owner(context), services.now(), limit)
 
 
 def _owner(context: RequestContext) -> str | None:
