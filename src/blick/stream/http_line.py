@@ -27,6 +27,7 @@ from blick.model.errors import (
 from blick.model.uri_filter import Target, UriFilter, parse_target
 from blick.stream.addresses import resolve
 from blick.stream.http_body import ENDED_EARLY, Body, body_of
+from blick.stream.sockets import shut
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "blick"
@@ -145,10 +146,7 @@ class Line:
             # A connection that is to be closed after the answer has given its socket away by then.
             sock = self._socket or (self._connection.sock if self._connection is not None else None)
         if sock is not None:
-            try:
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which another thread is using
-            except OSError:
-                return  # it is closed already
+            shut(sock)
 
     def close(self) -> None:
         """Give the connection back. Nothing must be running on it."""

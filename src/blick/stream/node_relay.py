@@ -7,18 +7,17 @@ node's request: what the node makes of a part is its own to decide.
 import asyncio
 import http.client
 import select
-import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException, HTTPResponse
-from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from blick.model.errors import NodeBroken, NodeUnreachable
 from blick.stream.body import RequestBody
 from blick.stream.hop import interruptible_hop
-from blick.stream.nodes import NodeAnswer, NodeRequest, connect, connection_to
+from blick.stream.node_line import NodeLine
+from blick.stream.nodes import NodeAnswer, NodeRequest
 
 if TYPE_CHECKING:
     from urllib3.connection import HTTPConnection
@@ -58,7 +57,7 @@ class NodeRelay:
         `size_bytes` None: the body goes on as long as it goes on. The node may take `patience_s` to begin its answer
         once it has everything. Raises NodeUnreachable, NodeBroken, and what reading the body raises.
         """
-        passing = _Passing(base_url, request, ca_file, verify=verify)
+        passing = _Passing(NodeLine(base_url, ca_file, verify=verify), request)
         try:
             await self._run(passing, passing.begin, size_bytes if body is not None else 0)
             if body is not None and size_bytes != 0:
@@ -78,7 +77,7 @@ class NodeRelay:
         await self._run(passing, passing.end)
 
     async def _run(self, passing: "_Passing", call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await interruptible_hop(self._threads, passing.interrupt, call, *args, **kwargs)
+        return await interruptible_hop(self._threads, passing.line.interrupt, call, *args, **kwargs)
 
     def close(self) -> None:
         """End the threads."""
@@ -86,30 +85,19 @@ class NodeRelay:
 
 
 class _Passing:
-    """One request under way. Its methods block, but for `answer_begins`; `interrupt` may come from another thread."""
+    """One request under way on `line`. Its methods block, but for `answer_begins`."""
 
-    def __init__(self, base_url: str, request: NodeRequest, ca_file: str | None, *, verify: bool) -> None:
-        self._base_url = base_url
+    def __init__(self, line: NodeLine, request: NodeRequest) -> None:
+        self.line = line
         self._request = request
-        self._ca_file = ca_file
-        self._verify = verify
-        self._lock = Lock()
         self._connection: HTTPConnection | None = None
         self._response: HTTPResponse | None = None
-        self._socket: socket.socket | None = None
-        self._is_interrupted = False
         self._is_chunked = False
 
     def begin(self, size_bytes: int | None) -> None:
         """Connect, and send the head. Raises NodeUnreachable, NodeBroken."""
-        connection, prefix = connection_to(self._base_url, self._ca_file, verify=self._verify)
+        connection, prefix = self.line.connect(_SILENCE_S)
         self._connection = connection
-        connect(connection, self._base_url)
-        with self._lock:
-            self._socket = connection.sock
-            if self._is_interrupted or connection.sock is None:
-                raise NodeUnreachable("The request was called off.")
-        connection.sock.settimeout(_SILENCE_S)
         self._is_chunked = size_bytes is None
         framing = ("transfer-encoding", "chunked") if size_bytes is None else ("content-length", str(size_bytes))
         try:
@@ -118,7 +106,7 @@ class _Passing:
                 connection.putheader(name, value)
             connection.endheaders()
         except (HTTPException, OSError, ValueError) as error:
-            raise NodeBroken(f"The node {self._base_url} takes no request.") from error
+            raise NodeBroken(f"The node {self.line.base_url} takes no request.") from error
 
     def send(self, piece: memoryview) -> bool:
         """Send what comes next; False: the node wants no more of it. Raises TimeoutError."""
@@ -148,15 +136,15 @@ class _Passing:
 
     async def answer_begins(self, patience_s: float) -> None:
         """Wait for the answer without a thread, where one can tell from outside. Raises TimeoutError."""
-        if self._socket is None or isinstance(self._socket, ssl.SSLSocket):
+        if self.line.socket is None or isinstance(self.line.socket, ssl.SSLSocket):
             return
         loop, waiter = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-        loop.add_reader(self._socket.fileno(), _finish, waiter)
+        loop.add_reader(self.line.socket.fileno(), _finish, waiter)
         try:
             async with asyncio.timeout(patience_s):
                 await waiter
         finally:
-            loop.remove_reader(self._socket.fileno())
+            loop.remove_reader(self.line.socket.fileno())
 
     def answer(self, patience_s: float) -> NodeAnswer:
         """What the node says. Raises NodeBroken, TimeoutError."""
@@ -169,39 +157,27 @@ class _Passing:
             response = self._response = http.client.HTTPConnection.getresponse(connection)
             if response.status not in _BODILESS and response.length is None and not response.chunked:
                 # The library takes a head that broke off for one that is whole.
-                raise NodeBroken(f"The node {self._base_url} does not say where its answer ends.")
+                raise NodeBroken(f"The node {self.line.base_url} does not say where its answer ends.")
             if (response.length or 0) > _MOST_ANSWER_BYTES:
-                raise NodeBroken(f"The node {self._base_url} says more than it has to.")
+                raise NodeBroken(f"The node {self.line.base_url} says more than it has to.")
             body = response.read(None if not response.chunked else _MOST_ANSWER_BYTES)
         except TimeoutError:
             raise
         except (HTTPException, OSError, ValueError) as error:
-            raise NodeBroken(f"The node {self._base_url} gave no whole answer.") from error
+            raise NodeBroken(f"The node {self.line.base_url} gave no whole answer.") from error
         return NodeAnswer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
-
-    def interrupt(self) -> None:
-        """Make whatever waits for the network end at once."""
-        with self._lock:
-            self._is_interrupted = True
-            sock = self._socket
-        if sock is not None:
-            try:
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which another thread is using
-            except OSError:
-                return  # it is closed already
 
     def close(self) -> None:
         """End the connection."""
         if self._response is not None:
             self._response.close()
-        if self._connection is not None:
-            self._connection.close()
+        self.line.close()
 
     def _has_answered(self) -> bool:
-        if self._socket is None or isinstance(self._socket, ssl.SSLSocket):
+        if self.line.socket is None or isinstance(self.line.socket, ssl.SSLSocket):
             return False  # what comes may be TLS's own
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
+        poll.register(self.line.socket, select.POLLIN)
         return bool(poll.poll(0))
 
 

@@ -4,13 +4,14 @@ A thread that waits is freed by shutting the very connection it waits on. So the
 before they are used, the scope in which their thread makes its call.
 """
 
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from blick.stream.sockets import shut
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +44,8 @@ class Scope:
         with self._lock:
             self._interrupted = True
             for connection in self._connections.values():
-                _shut(connection.sock)
+                if connection.sock is not None:  # else the thread looks again once it is connected
+                    shut(connection.sock)
 
     def waits_on(self, connection: Any) -> None:
         """This thread will wait on that connection. Raises ConnectionAbortedError when interrupted."""
@@ -108,12 +110,3 @@ class Lines:
 
         tracked = type(f"Tracked{base.__name__}", (base,), {"connect": connect, "request": request, "send": send})
         return type(f"Tracked{pool.__name__}", (pool,), {"ConnectionCls": tracked})
-
-
-def _shut(sock: socket.socket | None) -> None:
-    if sock is None:
-        return  # not connected yet: the thread looks again when it is
-    try:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which another thread is using
-    except OSError:
-        return  # it is closed already

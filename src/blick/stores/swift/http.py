@@ -12,9 +12,10 @@ import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from blick.stream.sockets import shut
 
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 60.0
@@ -185,9 +186,7 @@ class Connection:
 
     def interrupt(self) -> None:
         """Make what waits for the server in another thread fail now."""
-        with suppress(OSError):
-            # Not the method of a TLS socket, which would take its state away under the other thread.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        shut(self._socket)
 
     def _open(self) -> http.client.HTTPConnection:
         if self._plain is None:
