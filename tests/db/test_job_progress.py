@@ -120,3 +120,25 @@ async def test_a_database_that_does_not_answer_ends_nothing(database: Database, 
     clock.ms += WRITE_EVERY_MS
     await progress.note("fetching", 3)
     assert told(database) == ("fetching", 3, None)
+
+
+async def test_who_succeeded_did_all_of_it(database: Database, job: Job, clock: Clock) -> None:
+    progress = Progress(database, job, clock)
+    await progress.note("fetching", 0, 100)
+    await progress.note("fetching", 100, 100)
+    assert told(database) == ("fetching", 0, 100)
+    database.write_now(jobs.finish, job, START_MS)
+    assert told(database) == ("", 100, 100)
+
+
+async def test_of_how_much_nobody_knew(database: Database, job: Job, clock: Clock) -> None:
+    await Progress(database, job, clock).note("storing", 7)
+    database.write_now(jobs.finish, job, START_MS)
+    assert told(database) == ("", 7, None)
+
+
+@pytest.mark.parametrize("outcome", [jobs.FAILURE, jobs.CANCELLED])
+async def test_where_it_stopped(database: Database, job: Job, clock: Clock, outcome: str) -> None:
+    await Progress(database, job, clock).note("fetching", 7, 100)
+    database.write_now(jobs.finish, job, START_MS, outcome, "no more")
+    assert told(database) == ("fetching", 7, 100)

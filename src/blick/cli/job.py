@@ -156,7 +156,8 @@ def _line(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ending(ended: Job) -> str:
-    return f"{ended.outcome}, {ended.message}" if ended.message else ended.outcome
+    says_more = ended.message and ended.message.lower() != ended.outcome
+    return f"{ended.outcome}, {ended.message}" if says_more else ended.outcome
 
 
 async def _get(services: Services, job_id: str) -> Job:

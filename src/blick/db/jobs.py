@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Update, case, false, insert, select, true, update
+from sqlalchemy import Connection, Row, Update, case, false, func, insert, select, true, update
 
 from blick.db.tables import jobs
 from blick.model.errors import Gone
@@ -230,7 +230,10 @@ def _unwanted(now_ms: int, message: str | None) -> dict[str, Any]:
 
 
 def _ended(now_ms: int, outcome: str, message: str | None) -> dict[str, Any]:
+    """What was told last is up to two seconds old: who succeeded did all of it. Where others stopped stays."""
+    all_of_it = {"phase": "", "bytes_done": func.coalesce(jobs.c.bytes_total, jobs.c.bytes_done)}
     return {
+        **(all_of_it if outcome == SUCCESS else {}),
         "outcome": outcome,
         "message": message,
         "ended_at_ms": now_ms,
