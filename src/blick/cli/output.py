@@ -10,6 +10,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 Record = Mapping[str, Any]
 
+# Texts get at least so much room in a terminal that is too narrow for them: an id fits in.
+_TEXT_COLUMNS = 36
+# What is longer is no word that anybody copies with his eyes, but a URI; it may be folded as texts may.
+_WORD_COLUMNS = 80
 # Wide enough that nothing is cut when the output goes to another program.
 _PIPE_COLUMNS = 1000
 
@@ -66,11 +70,19 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
     # No markup: a name like "[red]" is a name.
     console = Console(markup=False, emoji=False, highlight=False, width=table_columns())
+    cells = [[_cell(value) for value in row] for row in rows]
     table = Table(box=SQUARE)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+    narrowest = 1
+    for index, column in enumerate(columns):
+        values = [row[index] for row in cells]
+        width = max(map(len, (column, *values)))
+        is_text = width > _WORD_COLUMNS or any(" " in value for value in values)
+        narrowest += 3 + (min(width, _TEXT_COLUMNS) if is_text else width)
+        table.add_column(column, overflow="fold", no_wrap=not is_text)
+    for row in cells:
+        table.add_row(*row)
+    # An id that is cut in pieces is of no use to anybody: rather let the terminal break the lines.
+    console.size = (max(console.width, narrowest), console.height)
     console.print(table)
 
 

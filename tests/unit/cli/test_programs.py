@@ -40,7 +40,6 @@ def test_every_command_says_what_it_does(context: click.Context) -> None:
 @pytest.mark.parametrize("context", COMMANDS)
 def test_every_command_has_short_and_long_help(context: click.Context) -> None:
     assert set(context.help_option_names) == {"-h", "--help"}
-    assert "-h, --help" in context.get_help()
 
 
 @pytest.mark.parametrize("context", COMMANDS)
