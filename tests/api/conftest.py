@@ -22,8 +22,9 @@ from tests.support.service import Service, running_service
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
     """Commands that run in this process set up logging, to a stderr that is closed when the test has ended."""
-    before = logging.root.handlers[:]
+    before, level = logging.root.handlers[:], logging.root.level
     yield
+    logging.root.setLevel(level)
     for handler in logging.root.handlers[:]:
         if handler not in before and not type(handler).__module__.startswith("_pytest"):
             logging.root.removeHandler(handler)

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from blick.db.engine import Database, open_database
 from blick.db.jobs import CANCELLED, FAILURE, SUCCESS, NewJob
 from blick.model.location import LocationImport
 from blick.model.task import LOCATION_IMPORT, Task
+from tests.support.command import Call, Ended, ended
 from tests.support.config_file import ini_text
 from tests.support.jobs import fail
 from tests.support.records import NOW, image
@@ -24,16 +24,6 @@ from tests.support.service import Service
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 NEVER_MS = 1 << 60
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -61,11 +51,9 @@ def job(tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]) -
     )
 
     def call(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as end:
-            run(blick, args=["job", *arguments, "--config-file", str(config)])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Ended(int(end.value.code or 0), captured.out, captured.err)
+        done = ended(blick, ["job", *arguments, "--config-file", str(config)], capsys)
+        assert "Traceback" not in done.err
+        return done
 
     return call
 

@@ -1,17 +1,15 @@
 """`glance-manage` and `blick db` on a database of their own (spec: commands)."""
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import pytest
 
-from blick.cli.main import blick, run
+from blick.cli.main import blick
 from blick.cli.manage import glance_manage
 from blick.db import upgrade
+from tests.support.command import Call, Ended, ended
 
 UP_TO_DATE = "Database is up to date. No migrations needed.\n"
 ADDED = f"Upgraded database to: blick {upgrade.HEAD}, current revision(s): 2024_1_contract01\n"
@@ -21,16 +19,6 @@ ACTIONS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Ended]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A configuration file, and no database yet."""
@@ -38,13 +26,6 @@ def folder(tmp_path: Path) -> Path:
         f"[database]\nconnection = sqlite:///{tmp_path}/images.sqlite\n[DEFAULT]\nworkers = many\n"
     )
     return tmp_path
-
-
-def ended(command: click.Command, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Ended:
-    with pytest.raises(SystemExit) as end:
-        run(command, args=arguments)
-    captured = capsys.readouterr()
-    return Ended(int(end.value.code or 0), captured.out, captured.err)
 
 
 @pytest.fixture

@@ -3,21 +3,20 @@
 import json
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import click
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from blick import boot
-from blick.cli.main import blick, run
+from blick.cli.main import blick
 from blick.cli.manage import glance_manage
 from blick.conf.settings import DatabaseSettings, IdentitySettings, Settings
 from blick.db.engine import Database, open_database
@@ -27,22 +26,13 @@ from blick.model.metadef_file import Mode
 from blick.model.metadef_input import parse_namespace
 from blick.ops.metadefs import files
 from blick.ops.services import utc_now
+from tests.support.command import Call, Ended, ended
 from tests.support.databases import on_every_engine
 from tests.support.metadefs import NAMESPACES
 from tests.support.service import Service
 
 SIZE = {"type": "integer", "title": "Size"}
 CATALOG = sorted(files.SHIPPED.glob("*.json"))
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -52,13 +42,6 @@ def folder(tmp_path: Path, database_url: str) -> Path:
         f"[DEFAULT]\nmetadata_source_path = {tmp_path}/source\n[database]\nconnection = {database_url}\n"
     )
     return tmp_path
-
-
-def ended(command: click.Command, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Ended:
-    with pytest.raises(SystemExit) as end:
-        run(command, args=arguments)
-    captured = capsys.readouterr()
-    return Ended(int(end.value.code or 0), captured.out, captured.err)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`glance-manage db purge` and `purge_images_table`, and the same as `blick db` (spec: commands)."""
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,15 +34,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     ensure_current(opened)
     yield opened
     opened.close()
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """The command sets up logging for its process, which is ours here."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 def manage(config: Path, *words: str) -> Result:

@@ -1,40 +1,22 @@
 """`glance-scrubber` and `blick scrub`: flags, files, texts and exit codes (spec: commands)."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import click
 import pytest
 from sqlalchemy import select
 
-from blick.cli.main import blick, run
+from blick.cli.main import blick
 from blick.cli.scrub import glance_scrubber
 from blick.conf.settings import DatabaseSettings
 from blick.db import images, outbox
 from blick.db.engine import Database, open_database
 from blick.db.tables import images as table
+from tests.support.command import Call, Ended, ended
 from tests.support.records import ID, NOW, image
 
 OTHER = "0" + ID[1:]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Ended]
-
-
-def ended(command: click.Command, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Ended:
-    with pytest.raises(SystemExit) as end:
-        run(command, args=arguments)
-    captured = capsys.readouterr()
-    return Ended(int(end.value.code or 0), captured.out, captured.err)
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """`glance-status upgrade check`, `blick status`: what they notice, what they print, how they end (spec: commands)."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 from sqlalchemy import text
 
-from blick.cli.main import blick, run
+from blick.cli.main import blick
 from blick.cli.status import glance_status
 from blick.conf.load import examine
 from blick.conf.settings import DatabaseSettings
@@ -17,32 +16,24 @@ from blick.db.engine import open_database
 from blick.db.upgrade import ensure_current
 from blick.ops.upgrade_check.outcome import Result
 from blick.ops.upgrade_check.surroundings import mounts
+from tests.support.command import Ended, ended
 
 
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
+class Checked(Ended):
+    """How the command ended that prints what each check found."""
 
     def result(self, check: str) -> int:
-        [found] = [one for one in json.loads(self.out)["checks"] if one["check"] == check]
-        return int(found["result"])
+        return int(self._of(check)["result"])
 
     def details(self, check: str) -> str:
-        [found] = [one for one in json.loads(self.out)["checks"] if one["check"] == check]
-        return str(found["details"])
+        return str(self._of(check)["details"])
+
+    def _of(self, check: str) -> dict[str, Any]:
+        [found] = [one for one in self.document()["checks"] if one["check"] == check]
+        return dict(found)
 
 
-Call = Callable[..., Ended]
-
-
-def ended(command: click.Command, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Ended:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
-        run(command, args=arguments)
-    captured = capsys.readouterr()
-    return Ended(int(end.value.code or 0), captured.out, captured.err)
+Check = Callable[..., Checked]
 
 
 @pytest.fixture
@@ -60,10 +51,10 @@ def conf(tmp_path: Path, database_url: str) -> Path:
 
 
 @pytest.fixture
-def check(conf: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+def check(conf: Path, capsys: pytest.CaptureFixture[str]) -> Check:
     """Runs `glance-status upgrade check` with the configuration, after adding lines to its groups."""
 
-    def call(*arguments: str, **lines: str) -> Ended:
+    def call(*arguments: str, **lines: str) -> Checked:
         content = conf.read_text()
         for group, line in lines.items():
             heading = f"[{group}]\n"
@@ -72,12 +63,13 @@ def check(conf: Path, capsys: pytest.CaptureFixture[str]) -> Call:
             )  # fmt: skip
         conf.write_text(content)
         flags = arguments or ("--json",)
-        return ended(glance_status, ["--config-file", str(conf), "upgrade", "check", *flags], capsys)
+        done = ended(glance_status, ["--config-file", str(conf), "upgrade", "check", *flags], capsys)
+        return Checked(done.code, done.out, done.err)
 
     return call
 
 
-def test_all_is_well(check: Call, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_is_well(check: Check, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = check()
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
@@ -87,7 +79,7 @@ def test_all_is_well(check: Call, conf: Path, capsys: pytest.CaptureFixture[str]
     assert ended(blick, ["status", "--config-file", str(conf)], capsys).code == 0
 
 
-def test_the_table(check: Call, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table(check: Check, conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check(DEFAULT="registry_host = x")
     done = ended(glance_status, ["--config-file", str(conf), "upgrade", "check"], capsys)
     lines = done.out.splitlines()
@@ -117,14 +109,14 @@ def test_the_table(check: Call, conf: Path, capsys: pytest.CaptureFixture[str]) 
         ({"glance_store": "filesystem_store_require_mount = true"}, "Stores", 2),
     ],
 )
-def test_what_is_wrong_is_noticed(check: Call, lines: dict[str, str], name: str, result: int) -> None:
+def test_what_is_wrong_is_noticed(check: Check, lines: dict[str, str], name: str, result: int) -> None:
     done = check(**lines)
     assert done.result(name) == result
     assert done.details(name) != "None"
     assert done.code >= result
 
 
-def test_what_would_fail_hides_no_other_check(check: Call) -> None:
+def test_what_would_fail_hides_no_other_check(check: Check) -> None:
     done = check(DEFAULT="owner_is_tenant = false\nnonsense = 1")
     assert done.code == 2
     assert (done.result("Unknown Options"), done.result("Database"), done.result("Stores")) == (1, 0, 0)
@@ -132,20 +124,20 @@ def test_what_would_fail_hides_no_other_check(check: Call) -> None:
     assert unknown.details("Database").startswith("Not looked at")
 
 
-def test_a_policy_file_in_json_beside_none_in_yaml(check: Call, conf: Path) -> None:
+def test_a_policy_file_in_json_beside_none_in_yaml(check: Check, conf: Path) -> None:
     (conf.parent / "policy.json").write_text("{}")
     assert check().result("Policy File JSON to YAML Migration") == 2
     (conf.parent / "policy.yaml").write_text("{}")
     assert check().result("Policy File JSON to YAML Migration") == 0
 
 
-def test_a_policy_file_that_makes_no_sense(check: Call, conf: Path) -> None:
+def test_a_policy_file_that_makes_no_sense(check: Check, conf: Path) -> None:
     (conf.parent / "policy.yaml").write_text("get_image: 'rule:get_images'\nget_images: 'rule:get_image'\n")
     done = check()
     assert (done.code, done.result("Policies")) == (2, 2)
 
 
-def test_a_database_that_is_not_there_is_not_made(check: Call, conf: Path, database_url: str) -> None:
+def test_a_database_that_is_not_there_is_not_made(check: Check, conf: Path, database_url: str) -> None:
     file = conf.parent / "none.sqlite"
     conf.write_text(conf.read_text().replace(database_url, f"sqlite:///{file}"))
     done = check()
@@ -154,7 +146,7 @@ def test_a_database_that_is_not_there_is_not_made(check: Call, conf: Path, datab
     assert not file.exists()
 
 
-def test_databases_at_other_revisions(check: Call, database_url: str) -> None:
+def test_databases_at_other_revisions(check: Check, database_url: str) -> None:
     database = open_database(DatabaseSettings(connection=database_url))
     try:
         ensure_current(database)
@@ -166,21 +158,21 @@ def test_databases_at_other_revisions(check: Call, database_url: str) -> None:
         database.close()
 
 
-def test_a_database_server_that_does_not_answer(check: Call, conf: Path, database_url: str) -> None:
+def test_a_database_server_that_does_not_answer(check: Check, conf: Path, database_url: str) -> None:
     conf.write_text(conf.read_text().replace(database_url, "mysql+pymysql://glance:secret@127.0.0.1:1/glance"))
     done = check()
     assert done.result("Database") == 2
     assert "secret" not in done.out + done.err
 
 
-def test_a_folder_that_is_not_there_is_not_made(check: Call, conf: Path) -> None:
+def test_a_folder_that_is_not_there_is_not_made(check: Check, conf: Path) -> None:
     (conf.parent / "images").rmdir()
     done = check()
     assert (done.code, done.result("Stores")) == (1, 1)
     assert not (conf.parent / "images").exists()
 
 
-def test_no_folder_for_staged_data(check: Call, conf: Path) -> None:
+def test_no_folder_for_staged_data(check: Check, conf: Path) -> None:
     (conf.parent / "staging").rmdir()
     done = check()
     assert (done.code, done.result("Staging")) == (1, 1)

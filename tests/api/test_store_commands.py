@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from blick.conf.settings import DatabaseSettings
 from blick.db import images, outbox
 from blick.db.engine import open_database
 from blick.model.image import ImageLocation
+from tests.support.command import Call, Ended, ended
 from tests.support.config_file import ini_text
 from tests.support.records import NOW, image
 
@@ -26,19 +26,6 @@ HASHES: dict[str, Any] = {
     "os_hash_algo": "sha512",
     "os_hash_value": hashlib.sha512(DATA).hexdigest(),
 }
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-Call = Callable[..., Ended]
 
 
 @dataclass(frozen=True)
@@ -91,10 +78,7 @@ def stores(site: Site, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs `blick stores …` there."""
 
     def call(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as end:
-            run(blick, args=["stores", *arguments, "--config-file", str(site.folder / "glance-api.conf")])
-        captured = capsys.readouterr()
-        return Ended(int(end.value.code or 0), captured.out, captured.err)
+        return ended(blick, ["stores", *arguments, "--config-file", str(site.folder / "glance-api.conf")], capsys)
 
     return call
 
