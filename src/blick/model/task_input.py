@@ -8,7 +8,9 @@ from blick.model.errors import Invalid
 from blick.model.json_schema import compile_schema
 from blick.model.schema import TASK
 from blick.model.text import refuse_unstorable
+from blick.model.uri_filter import shown
 
+_URIS: Final = ("import_from", "loc_url", "uri", "url")
 _CHECKS: Final = {name: compile_schema(definition, name) for name, definition in TASK["properties"].items()}
 
 
@@ -18,6 +20,19 @@ class NewTask:
 
     type: str
     input: Mapping[str, Any]
+
+
+def without_secrets(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The input of a task of any type as people may see it: no URI in it has a user and password."""
+    return {name: _without_secrets(name, value) for name, value in asked.items()}
+
+
+def _without_secrets(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return without_secrets(value)
+    if isinstance(value, list):
+        return [_without_secrets(name, each) for each in value]
+    return shown(value) if name in _URIS and isinstance(value, str) and "@" in value else value
 
 
 def parse(body: object) -> NewTask:

@@ -19,6 +19,11 @@ REFUSED: Final = "URI does not pass filtering"
 """How each refusal begins: clients look for these words, to tell a filtered URI from other trouble."""
 
 _UNUSUAL_CHARACTER = re.compile(r"[^\x21-\x7e]|\\")
+_CREDENTIALS = re.compile(r"([^/?#@:]*:)?//[^/?#]*@")
+# A scheme, and a host with a port or none; or a file's path.
+_NO_CREDENTIALS = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@:\[\]]+|\[[^/?#@\[\]]+\])(?::[0-9]*)?(?:[/?#]|\Z)|file(?:system)?:///"
+)
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -75,8 +80,17 @@ def parse_target(uri: str) -> Target:
 
 
 def shown(uri: str) -> str:
-    """The URI as errors and logs may quote it: without user and password, and not too long."""
-    return re.sub(r"//[^/?#]*@", "//", uri)[:300]
+    """The URI as errors, logs and tasks may quote it: without user and password, and not too long.
+
+    Where it cannot be told where these end, as in what is no URI, or where a password holds a slash that nobody has
+    encoded, everything up to the last @ goes.
+    """
+    found = _CREDENTIALS.match(uri)
+    plain = uri if found is None else f"{found[1] or ''}//{uri[found.end() :]}"
+    if "@" in plain and _NO_CREDENTIALS.match(plain) is None:
+        scheme, separator, rest = plain.partition("://")
+        plain = f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else plain.rpartition("@")[2]
+    return plain[:300]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from blick.model.location import (
     scheme_of,
 )
 from blick.model.task import LOCATION_IMPORT, PENDING, Task
+from blick.model.task_input import without_secrets
 from blick.ops import access, image_copies, quota
 from blick.ops.cleanup import CLAIM_MS, remove_bytes
 from blick.ops.services import Services
@@ -220,7 +221,9 @@ def _task_for(services: Services, context: RequestContext, wanted: LocationImpor
         user_id=context.user_id,
         created_at=now,
         updated_at=now,
-        input={"image_id": wanted.image_id, "loc_url": wanted.url, "validation_data": wanted.validation_data},
+        input=without_secrets(
+            {"image_id": wanted.image_id, "loc_url": wanted.url, "validation_data": wanted.validation_data}
+        ),
     )
 
 

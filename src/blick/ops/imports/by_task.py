@@ -12,7 +12,7 @@ from blick.model import import_input, location
 from blick.model.context import RequestContext
 from blick.model.errors import Conflict, Forbidden, Invalid, LimitExceeded, NotFound
 from blick.model.task import FAILURE, IMAGE_IMPORT, LEGACY_IMPORT, SUCCESS, Task
-from blick.model.task_input import NewTask
+from blick.model.task_input import NewTask, without_secrets
 from blick.ops import access, locations, tasks
 from blick.ops.imports import legacy
 from blick.ops.imports import start as starting
@@ -80,6 +80,7 @@ async def _ended(
     result: Mapping[str, Any] | None = None,
 ) -> Task:
     """A task that was over as soon as it began."""
-    task = tasks.record(services, context, new, status, message, result)
+    told = NewTask(new.type, without_secrets(new.input))
+    task = tasks.record(services, context, told, status, message, result)
     await services.database.write(db_tasks.add, task)
     return task
