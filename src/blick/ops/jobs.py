@@ -83,7 +83,9 @@ async def retry(services: Services, context: RequestContext, job_id: str) -> Job
             await tasks.require_access(services, context)
         else:
             rule = "copy_image" if work.method == COPY_IMAGE else "modify_image"
-            await access.load_for(services, context, job.image_id, rule)
+            image = await access.load_for(services, context, job.image_id, rule)
+            if work.method != COPY_IMAGE:  # as for who asks for the first time
+                access.require_owner_in_database(context, image)
     return await again(services, context, job)
 
 
