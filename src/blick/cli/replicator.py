@@ -177,11 +177,21 @@ _VERBS = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = "\n\n".join(
+    (
+        "Copy images between image services.",
+        "COMMAND is one of these. Services are named by host:port, or by a URL.",
+        *(f"{name} {' '.join(verb.arguments)}: {verb.help}" for name, verb in _VERBS.items()),
+        "help [COMMAND]: Show this, or what a command's arguments are.",
+    )
+)
+
+
+@click.command(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @glance_flags
 @_copy_flags
 @_exit_code_flag
-@click.argument("command", required=False)
+@click.argument("command", required=False, shell_complete=lambda _ctx, _parameter, begun: _named(begun))
 @click.argument("arguments", nargs=-1)
 @click.pass_context
 def glance_replicator(
@@ -198,11 +208,7 @@ def glance_replicator(
     exit_code: bool,
     **flags: Any,
 ) -> None:
-    """Copy images between image services.
-
-    COMMAND is size, dump, load, livecopy, compare or help; `help COMMAND` tells its arguments. Services are named by
-    host:port, or by a URL.
-    """
+    """Do what one of `_VERBS` does, with Glance's way of writing it."""
     if command in (None, "help"):
         click.echo(_help_text(ctx, arguments[0] if arguments else None))
         ctx.exit(0 if command else 1)
@@ -223,10 +229,13 @@ def glance_replicator(
 
 def _help_text(ctx: click.Context, command: str | None) -> str:
     if command is None:
-        verbs = "\n".join(f"  {name:10} {verb.help}" for name, verb in _VERBS.items())
-        return f"{ctx.get_help()}\n\nCommands:\n{verbs}"
+        return ctx.get_help()
     verb = _verb(command)
     return f"{ctx.info_name} {command} {' '.join(verb.arguments)}\n\n{verb.help}"
+
+
+def _named(begun: str) -> list[str]:
+    return [name for name in (*_VERBS, "help") if name.startswith(begun)]
 
 
 def _verb(name: str) -> _Verb:

@@ -70,6 +70,7 @@ def test_commands_options_and_values_are_completed() -> None:
     assert complete("glance-manage", "db_v") == ["db_version", "db_version_control"]
     assert complete("glance-control", "api", "sh") == ["shutdown"]
     assert complete("glance-scrubber", "--rest") == ["--restore"]
+    assert complete("glance-replicator", "l") == ["livecopy", "load"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
