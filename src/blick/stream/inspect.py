@@ -48,6 +48,9 @@ _PARSER_ERRORS: Final = (
 )
 """What parsers throw at bytes they did not expect. The library's own errors are added where they are caught."""
 
+_RAW_TOO: Final = frozenset({"gpt", "iso"})
+"""What the disk of a machine, or a CD, is byte for byte: nothing to wonder at."""
+
 _BOOT_IMAGES: Final = frozenset({"aki", "ari"})
 """Kernels and memory disks: some begin with what looks like a partition table and is none."""
 
@@ -143,6 +146,8 @@ class Inspection:
             if self._settings.require_image_format_match:
                 raise UnsupportedMediaType(complaint)
             _LOG.warning("Content accepted although it does not match: %s", complaint)
+        elif self._declared == "raw" and not _RAW_TOO.issuperset(matches):
+            _LOG.warning("Content accepted as raw although it is of format %s", next(iter(matches)))
         if complaint is None or len(matches) == 1:
             self._accept(matches, head)
 
