@@ -60,7 +60,7 @@ def _database(ctx: click.Context) -> Iterator[Database]:
 @_words
 @click.pass_context
 def version(ctx: click.Context, /, **_words: Any) -> None:
-    """Print database's current migration level"""
+    """Print the database's current migration level."""
     with _database(ctx) as database:
         revisions = database.read_now(adoption.find).revisions
     click.echo("\n".join(revisions) or _UNMANAGED)
@@ -85,7 +85,7 @@ def check(ctx: click.Context, /, **_words: Any) -> None:
 @_words
 @click.pass_context
 def sync(ctx: click.Context, /, **_words: Any) -> None:
-    """Perform a complete (offline) database migration"""
+    """Perform a complete (offline) database migration."""
     with _database(ctx) as database:
         try:
             changed = _expand(database)
@@ -100,7 +100,7 @@ def sync(ctx: click.Context, /, **_words: Any) -> None:
 @_words
 @click.pass_context
 def upgrade_(ctx: click.Context, /, option: str | None, words: tuple[str, ...]) -> None:
-    """Upgrade the database's migration level"""
+    """Upgrade the database's migration level."""
     wanted = option or next(iter(words), None)
     with _database(ctx) as database:
         if wanted not in (None, "heads", "head"):
@@ -116,7 +116,7 @@ def upgrade_(ctx: click.Context, /, option: str | None, words: tuple[str, ...]) 
 @_words
 @click.pass_context
 def version_control(ctx: click.Context, /, option: str | None, words: tuple[str, ...]) -> None:
-    """Place a database under migration control"""
+    """Place a database under migration control."""
     wanted = option or next(iter(words), None)
     with _database(ctx) as database:
         placed = database.write_now(adoption.place_at, wanted)

@@ -32,7 +32,7 @@ def test_every_program_of_the_installation_is_known() -> None:
 
 @pytest.mark.parametrize("context", COMMANDS)
 def test_every_command_says_what_it_does(context: click.Context) -> None:
-    assert context.command.get_short_help_str(200)
+    assert context.command.get_short_help_str(200).endswith((".", "..."))
     for option in options(context):
         assert option.help, f"{option.opts} has no help"
 
