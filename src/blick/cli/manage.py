@@ -192,7 +192,21 @@ class _Actions(click.Group):
             for name, action in sorted(self.commands.items()):
                 click.echo(f"\t{name} - {action.help}")
             ctx.exit(2)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise _moved(error, ctx) from error
+
+
+def _moved(error: click.NoSuchOption, ctx: click.Context) -> click.NoSuchOption:
+    """What to say of an option behind an action: where it belongs, if there is such a place."""
+    asking = ctx
+    while asking.parent is not None and not any(error.option_name in one.opts for one in asking.command.params):
+        asking = asking.parent
+    if not any(error.option_name in one.opts for one in asking.command.params):
+        return error
+    right = f"it stands before the action: {asking.command_path} {error.option_name} …"
+    return click.NoSuchOption(error.option_name, f"No such option {error.option_name!r} here; {right}", ctx=error.ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
