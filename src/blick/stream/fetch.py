@@ -4,21 +4,25 @@ Every request, and every redirect, is resolved here, its addresses are screened,
 that passed, while TLS names the host: a name cannot change its meaning between the check and the use.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from blick.model.blob import ByteRange
-from blick.model.errors import SourceBroken
+from blick.model.errors import SourceBroken, SourceError
 from blick.model.uri_filter import UriFilter
 from blick.stream.addresses import require_fetchable
 from blick.stream.hop import hop, interruptible_hop
 
 if TYPE_CHECKING:
     from blick.stream.http_line import Line
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _THREADS = 16  # each waits for a server of others; an idle one costs nothing
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -28,12 +32,17 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class FetchOptions:
     """How to reach servers. `ca_file` None: the system's authorities.
 
+    `answer_within_s` is how long a question may take, with its redirects, until its answer begins; and
+    `least_bytes_s` is how slow a body may be, apart from one silence: a server that never falls silent, and never comes
+    to an end either, would keep us for ever.
     `proxies` are by scheme, `host:port` or a URL, which may hold user and password. What goes through a proxy is
     resolved by the proxy; then only the text of a URI is judged here.
     """
 
     connect_timeout_s: float = 10
     read_timeout_s: float = 60
+    answer_within_s: float = 600
+    least_bytes_s: int = 1024
     most_redirects: int = 5
     ca_file: str | None = None
     verify: bool = True
@@ -43,9 +52,10 @@ class FetchOptions:
 class Answer:
     """A server's answer: head now, body on demand. A `BodySource`, so it can be pumped into a store."""
 
-    def __init__(self, line: "Line", threads: ThreadPoolExecutor) -> None:
+    def __init__(self, line: "Line", threads: ThreadPoolExecutor, options: FetchOptions) -> None:
         self._line = line
         self._threads = threads
+        self._options = options
         self.status = line.status
         self.headers: Mapping[str, str] = line.headers
         """By lower-case name."""
@@ -56,16 +66,31 @@ class Answer:
         """Fill `buffer` completely, or up to the end of the body; give the count. 0: the body has ended whole.
 
         The buffer belongs to the caller again as soon as this returns, also when cancelled. Raises SourceBroken if
-        the body ended early, SourceUnavailable if the server went silent.
+        the body ended early, SourceUnavailable if the server went silent, SourceError if it sends too slowly.
         """
-        return await interruptible_hop(self._threads, self._line.interrupt, self._line.readinto, buffer)
+        return await self._read(self._line.readinto, buffer)
 
     async def fill(self, buffer: memoryview) -> int:
         """Like `readinto`, for those who can go on where a body broke off: what came before is not lost.
 
         A count that is less than the buffer's length may mean either; the next call gives 0, or raises.
         """
-        return await interruptible_hop(self._threads, self._line.interrupt, self._line.fill, buffer)
+        return await self._read(self._line.fill, buffer)
+
+    async def _read(self, call: Callable[[memoryview], int], buffer: memoryview) -> int:
+        within_s = self._options.read_timeout_s + len(buffer) / self._options.least_bytes_s
+        return await _hop_within(within_s, self._line, self._threads, call, buffer)
+
+
+async def _hop_within(
+    within_s: float, line: "Line", threads: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Let a thread do that with the line. Raises SourceError if it takes too long: the line is of no use then."""
+    try:
+        async with asyncio.timeout(within_s):
+            return await interruptible_hop(threads, line.interrupt, call, *args, **kwargs)
+    except TimeoutError as error:
+        raise SourceError("The server sends too slowly.") from error
 
 
 class Fetcher:
@@ -95,7 +120,7 @@ class Fetcher:
         the filter before and may not pass it today: then its text is not judged, its addresses are.
         Answers are of status 200, or 206 if a part was asked for. Raises Invalid (refused by the filter, here or in a
         redirect), SourceMissing (404, 410), SourceDenied (401, 403), RangeNotSatisfiable (416), SourceUnavailable,
-        SourceBroken, or SourceError for other statuses and too many redirects.
+        SourceBroken, or SourceError for other statuses, too many redirects, and what takes too long.
         """
         # The HTTP library is loaded by those who fetch only.
         from blick.stream.http_line import Line, Question
@@ -105,8 +130,9 @@ class Fetcher:
         line = Line(self._filter, self._options)
         question = Question(method, headers, secrets)
         try:
-            await interruptible_hop(self._threads, line.interrupt, line.request, uri, question, recorded)
-            yield Answer(line, self._threads)
+            within_s = self._options.answer_within_s
+            await _hop_within(within_s, line, self._threads, line.request, uri, question, recorded)
+            yield Answer(line, self._threads, self._options)
         finally:
             line.close()
 
