@@ -85,10 +85,22 @@ class Answer:
 async def _hop_within(
     within_s: float, line: "Line", threads: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Let a thread do that with the line. Raises SourceError if it takes too long: the line is of no use then."""
+    """Let a thread do that with the line. Raises SourceError if it takes too long: the line is of no use then.
+
+    The wait for a thread is none of the server's doing, and does not count.
+    """
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(within_s):
-            return await interruptible_hop(threads, line.interrupt, call, *args, **kwargs)
+        async with asyncio.timeout(None) as limit:
+
+            def begin() -> None:
+                limit.reschedule(loop.time() + within_s)
+
+            def run() -> T:
+                loop.call_soon_threadsafe(begin)
+                return call(*args, **kwargs)
+
+            return await interruptible_hop(threads, line.interrupt, run)
     except TimeoutError as error:
         raise SourceError("The server sends too slowly.") from error
 

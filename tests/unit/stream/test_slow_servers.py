@@ -11,7 +11,7 @@ import pytest
 from blick.model.errors import SourceBroken, SourceError, SourceUnavailable
 from blick.model.uri_filter import UriFilter
 from blick.stream.download import Patience, Wanted, download, read_small
-from blick.stream.fetch import Fetcher, FetchOptions
+from blick.stream.fetch import Answer, Fetcher, FetchOptions
 from tests.support.scripted_server import ScriptedServer, http_answer, scripted_server
 
 OPEN = UriFilter(allowed_hosts=("127.0.0.1",), allowed_ports=())
@@ -97,3 +97,24 @@ async def test_a_document_that_drips(fetchers: list[Fetcher]) -> None:
             with pytest.raises(SourceError) as raised:
                 await read_small(fetcher, Wanted(server.url), Patience(), 1 << 20)
         require_too_slow(raised.value)
+
+
+async def test_who_waits_for_others_has_all_of_his_time(fetchers: list[Fetcher]) -> None:
+    fetcher = Fetcher(OPEN, replace(USUAL, read_timeout_s=1.5, answer_within_s=0.7), threads=1)
+    fetchers.append(fetcher)
+    head = http_answer("200 OK", content_length="5")
+    with scripted_server(head, holds=True) as silent, scripted_server(BODY) as server:
+        async with fetcher.open(silent.url) as answer, asyncio.TaskGroup() as group:
+            reading = group.create_task(attempt(answer))
+            await asyncio.sleep(0.1)
+            async with fetcher.open(server.url) as other:
+                assert await other.readinto(memoryview(bytearray(200_000))) == 100_000
+            assert isinstance(await reading, SourceUnavailable)
+
+
+async def attempt(answer: Answer) -> BaseException | None:
+    try:
+        await answer.readinto(memoryview(bytearray(5)))
+    except SourceError as error:
+        return error
+    return None
