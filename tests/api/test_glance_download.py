@@ -15,7 +15,7 @@ from blick.conf.settings import FetchSettings, Settings, StoreSettings, StoresSe
 from blick.identity.trusted_headers import TrustedHeaders
 from blick.model.uri_filter import UriFilter
 from blick.worker import job_worker
-from tests.support.remote_region import RemoteRegion, remote_region
+from tests.support.remote_region import RemoteRegion
 from tests.support.service import Service, running_service
 
 DATA = b"0123456789abcdef" * 200_000
@@ -45,7 +45,7 @@ RECORD: dict[str, Any] = {
 
 @pytest.fixture
 def remote() -> Iterator[RemoteRegion]:
-    with remote_region(RECORD, DATA, TOKEN) as region:
+    with RemoteRegion(RECORD, DATA, TOKEN) as region:
         yield region
 
 
@@ -236,7 +236,7 @@ async def test_a_wrong_token(service: Service, remote: RemoteRegion) -> None:
 
 
 async def test_redirects_do_not_get_the_token(service: Service, remote: RemoteRegion) -> None:
-    with remote_region(RECORD, DATA, TOKEN) as elsewhere:
+    with RemoteRegion(RECORD, DATA, TOKEN) as elsewhere:
         remote.redirect_to = elsewhere.url
         assert "does not let the caller in" in await failure(service, catalog(remote))
         assert elsewhere.tokens == [None]

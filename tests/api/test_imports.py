@@ -18,7 +18,7 @@ from blick.db.tables import jobs
 from blick.model.uri_filter import UriFilter
 from blick.worker import job_worker
 from tests.support.service import OCTETS, Service, running_service
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 DATA = b"0123456789abcdef" * 300_000  # more than one buffer
 SHA512 = hashlib.sha512(DATA).hexdigest()
@@ -43,7 +43,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

@@ -23,7 +23,7 @@ from blick.ops import cleanup
 from blick.worker import job_worker
 from tests.support.jobs import fail
 from tests.support.service import Service
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 from tests.support.web_stores import with_web_store
 
 DATA = b"0123456789" * 300_000
@@ -36,7 +36,7 @@ SOURCE = "http://127.0.0.1/image"
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

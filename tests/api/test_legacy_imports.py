@@ -22,7 +22,7 @@ from blick.ops.imports.current import CurrentImport
 from blick.worker import job_worker
 from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service, running_service
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 from tests.support.web_stores import with_web_store
 
 DATA = b"0123456789abcdef" * 300_000  # more than one buffer
@@ -34,7 +34,7 @@ EVERYBODY = 'tasks_api_access: "role:member"\n'
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

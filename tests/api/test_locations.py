@@ -21,7 +21,7 @@ from blick.ops import cleanup
 from blick.worker import job_worker
 from tests.support.server import free_port
 from tests.support.service import OCTETS, Service
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 from tests.support.web_stores import LOCAL, with_web_store
 
 DATA = b"0123456789" * 300_000  # more than one buffer
@@ -34,7 +34,7 @@ LOCK = "os_glance_import_task"
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

@@ -15,7 +15,7 @@ from blick.conf.settings import QuotaSettings, Settings
 from blick.db.tables import location_deletes
 from tests.support.server import free_port
 from tests.support.service import OCTETS, PATCH_2_0, PATCH_2_1, Service
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 from tests.support.web_stores import with_web_store
 
 DATA = b"0123456789" * 1000
@@ -25,7 +25,7 @@ MD5 = hashlib.md5(DATA).hexdigest()
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

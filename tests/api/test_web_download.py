@@ -14,10 +14,10 @@ import pytest
 from blick.conf.settings import FetchSettings, QuotaSettings, Settings, StoreSettings, StoresSettings
 from blick.model.uri_filter import UriFilter
 from blick.worker import job_worker
-from tests.support.lying_server import LyingServer, Manners, lying_server
+from tests.support.lying_server import LyingServer, Manners
 from tests.support.server import free_port
 from tests.support.service import Service, running_service
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 DATA = b"0123456789abcdef" * 200_000  # more than one buffer
 OTHER = b"fedcba9876543210" * 200_000
@@ -40,7 +40,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def web() -> Iterator[LyingServer]:
-    with lying_server(DATA) as server:
+    with LyingServer(DATA) as server:
         yield server
 
 
@@ -193,7 +193,7 @@ class TestRefusedAtOnce:
 class TestRedirects:
     @pytest.fixture
     def leading(self) -> Iterator[WebServer]:
-        with web_server() as server:
+        with WebServer() as server:
             yield server
 
     async def test_are_followed(self, service: Service, leading: WebServer, web: LyingServer) -> None:
@@ -342,7 +342,7 @@ class TestWhatIsExpected:
 
 async def test_through_a_proxy(settings: Settings) -> None:
     """It knows names that are not known here, so they pass at once; what their text tells is judged still."""
-    with web_server() as proxy:
+    with WebServer() as proxy:
         proxy.put(DATA, name="x")
         settings = replace(
             settings,

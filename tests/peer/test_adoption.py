@@ -20,7 +20,7 @@ from tests.support.glance_records import Answers, Caller, Collection, answers, c
 from tests.support.parts import VENV_BIN
 from tests.support.server import BlickServer
 from tests.support.upstream import Options, UpstreamGlance
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 pytestmark = pytest.mark.needs("upstream")
 
@@ -29,7 +29,7 @@ KEY = "0123456789abcdefghijklmnopqrstuv"
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

@@ -13,7 +13,7 @@ from tests.support.mariadb import MariaDB
 from tests.support.pair import Pair, Side
 from tests.support.upstream import UpstreamGlance
 from tests.support.waiting import eventually
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 pytestmark = pytest.mark.needs("keystone", "upstream", "mariadb")
 
@@ -29,7 +29,7 @@ WRONG = {"os_hash_algo": "sha512", "os_hash_value": "0" * 128}
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         server.put(DATA, name="x")
         yield server
 

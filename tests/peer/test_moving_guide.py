@@ -18,7 +18,7 @@ from tests.support.glance_records import collect
 from tests.support.parts import VENV_BIN
 from tests.support.server import clean_environment
 from tests.support.upstream import UpstreamGlance
-from tests.support.web_server import web_server
+from tests.support.web_server import WebServer
 
 pytestmark = [pytest.mark.needs("upstream", "mariadb", "clients"), pytest.mark.database_server]
 
@@ -64,7 +64,7 @@ def exports(environment: dict[str, str]) -> str:
 def machine(tmp_path: Path, databases: Databases) -> Iterator[dict[str, str]]:
     """A controller on which Glance runs, filled; gives the shell's environment."""
     url = databases.untouched("mariadb", tmp_path)
-    with web_server() as web:
+    with WebServer() as web:
         upstream = glance(tmp_path, url, web)
         with upstream, calling(upstream.url) as call:
             collect(call, two_places(web))

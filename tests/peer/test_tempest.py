@@ -83,10 +83,8 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
     """A server with the image that some tests have fetched by its address."""
-    server = WebServer()
-    server.start()
-    yield server
-    server.stop()
+    with WebServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.support.import_world import STORES, ImportWorld, caller
 from tests.support.scripted_server import http_answer, scripted_server
 from tests.support.server import free_port
 from tests.support.waiting import eventually
-from tests.support.web_server import web_server
+from tests.support.web_server import WebServer
 
 pytestmark = on_every_engine
 
@@ -52,7 +52,7 @@ class Pair:
 @pytest.fixture
 def pair(engine: str, databases: Databases, tmp_path: Path) -> Iterator[Pair]:
     url = databases.fresh(engine, tmp_path)
-    with web_server() as web, ExitStack() as running:
+    with WebServer() as web, ExitStack() as running:
 
         def host(name: str) -> ImportWorld:
             made = ImportWorld(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.keystone_cloud import KeystoneCloud, keystone_cloud
-from tests.support.remote_region import remote_region
+from tests.support.remote_region import RemoteRegion
 from tests.support.reverse_proxy import ReverseProxy
 from tests.support.server import BlickServer
 from tests.support.waiting import eventually
@@ -144,7 +144,7 @@ def test_a_region_that_sends_other_data(regions: Regions) -> None:
     """The record is right, the data is not."""
     theirs = regions.make(DATA)
     headers = regions.headers()
-    with remote_region(theirs, DATA[:-1] + b"x", headers["X-Auth-Token"]) as lying:
+    with RemoteRegion(theirs, DATA[:-1] + b"x", headers["X-Auth-Token"]) as lying:
         regions.add("RegionThree", lying.url)
         message = regions.failure(regions.begin(theirs["id"], "RegionThree", headers))
     assert "sha512" in message or "MD5" in message

@@ -22,7 +22,7 @@ from tests.support.databases import Databases, on_every_server
 from tests.support.import_world import MIB, STORES, ImportWorld, caller, data_of, journalled
 from tests.support.parts import OWN_MOUNTS, system_program
 from tests.support.waiting import eventually
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 pytestmark = on_every_server
 
@@ -61,7 +61,7 @@ class Site:
 @pytest.fixture
 def site(engine: str, databases: Databases, tmp_path: Path) -> Iterator[Site]:
     url = databases.untouched(engine, tmp_path)
-    with journalled(url), web_server() as web, ExitStack() as running:
+    with journalled(url), WebServer() as web, ExitStack() as running:
         yield Site(tmp_path, url, web, running)
 
 

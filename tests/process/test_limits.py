@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.clients import ClientFailedError, Clients
 from tests.support.config_file import configured_server
-from tests.support.counting_proxy import counting_proxy
+from tests.support.counting_proxy import CountingProxy
 from tests.support.keystone import Keystone
 from tests.support.member import MIB, Member
 from tests.support.server import BlickServer
@@ -115,7 +115,7 @@ def test_racing_uploads_of_two_workers(limits: Keystone, demo: Member) -> None:
 
 
 def test_keystone_is_asked_twice_per_request_at_most(limits: Keystone, tmp_path: Path) -> None:
-    with counting_proxy(limits.url) as proxy:
+    with CountingProxy(limits.url) as proxy:
         options = limits.limit_options() | {"endpoint_override": f"{proxy.url}/v3"}
         with (
             limited_server(tmp_path, options, {"DEFAULT": {"use_keystone_limits": True, "workers": 1}}) as server,

@@ -17,7 +17,7 @@ from tests.support.images_api import ImagesApi
 from tests.support.remains import deletes, open_jobs
 from tests.support.server import BlickServer
 from tests.support.waiting import eventually
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
 DATA = os.urandom(5_000_000)
@@ -31,7 +31,7 @@ WORKING_S = (0.02, 1.0)
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.support.command import program_command, run_program
 from tests.support.config_file import configured_server
 from tests.support.images_api import ImagesApi
-from tests.support.remote_region import RemoteRegion, remote_region
+from tests.support.remote_region import RemoteRegion
 from tests.support.server import BlickServer, clean_environment, free_port
 from tests.support.waiting import eventually
 
@@ -298,7 +298,7 @@ class TestCompare:
 @contextmanager
 def lying_source(document: dict[str, Any], data: bytes) -> Iterator[RemoteRegion]:
     """A service with one image of this document, which gives this data."""
-    with remote_region({"images": [document], **document}, data, "secret") as region:
+    with RemoteRegion({"images": [document], **document}, data, "secret") as region:
         yield region
 
 

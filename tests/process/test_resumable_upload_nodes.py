@@ -15,7 +15,7 @@ import pytest
 from tests.support.databases import Databases, on_every_engine
 from tests.support.import_world import STORES, ImportWorld, caller
 from tests.support.waiting import eventually
-from tests.support.web_server import web_server
+from tests.support.web_server import WebServer
 
 pytestmark = on_every_engine
 
@@ -61,7 +61,7 @@ class Node:
 @pytest.fixture
 def nodes(engine: str, databases: Databases, tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     url = databases.fresh(engine, tmp_path)
-    with web_server() as web, ExitStack() as running:
+    with WebServer() as web, ExitStack() as running:
 
         def host(name: str) -> Node:
             made = ImportWorld(

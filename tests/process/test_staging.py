@@ -18,7 +18,7 @@ from tests.support.import_world import STORES, ImportWorld, caller
 from tests.support.remains import STAGING, leases, rows, staged_files, stored_files
 from tests.support.server import HOST, BlickServer
 from tests.support.waiting import eventually
-from tests.support.web_server import web_server
+from tests.support.web_server import WebServer
 from tests.support.wire import Answer, Wire
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -220,7 +220,7 @@ def test_nodes_that_stage_in_a_store(engine: str, databases: Databases, tmp_path
     """What one node staged the other imports, without asking it; what a killed one left is gone, and no orphan."""
     url = databases.fresh(engine, tmp_path)
     groups = {"blick": {"staging_store": STORES[0], "trusted_proxies": HOST}}
-    with web_server() as web, ExitStack() as running:
+    with WebServer() as web, ExitStack() as running:
 
         def host(name: str) -> ImportWorld:
             made = ImportWorld(

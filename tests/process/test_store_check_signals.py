@@ -17,14 +17,14 @@ from tests.support.config_file import ini_text
 from tests.support.parts import VENV_BIN
 from tests.support.records import NOW, image
 from tests.support.server import clean_environment
-from tests.support.web_server import web_server
+from tests.support.web_server import WebServer
 
 DATA = os.urandom(3_000_000)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--repair",)], ids=["check", "repair"])
 def test_ctrl_c(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    with web_server() as web:
+    with WebServer() as web:
         config = prepare(tmp_path, web.put(DATA, "waiting"), web.port)
         (tmp_path / "temporary").mkdir()
         process = subprocess.Popen(

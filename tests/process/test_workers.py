@@ -21,7 +21,7 @@ from tests.support.databases import on_every_engine
 from tests.support.images_api import ImagesApi
 from tests.support.server import BlickServer
 from tests.support.waiting import eventually
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 from tests.support.workers import WorkerProcess, workers
 
 RAW = {"disk_format": "raw", "container_format": "bare"}
@@ -36,7 +36,7 @@ WORKING_S = (0.1, 1.5)
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 

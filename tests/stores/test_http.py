@@ -25,7 +25,7 @@ from blick.stores.conformance import ReadConformance, Shelf, get
 from blick.stores.http import HttpStore
 from tests.support.certificates import make_certificate
 from tests.support.server import free_port
-from tests.support.web_server import WebServer, web_server
+from tests.support.web_server import WebServer
 
 DATA = bytes(range(256)) * 10_000  # more than one buffer
 LOCAL = UriFilter(allowed_hosts=("127.0.0.1", "localhost"), allowed_ports=())
@@ -33,7 +33,7 @@ LOCAL = UriFilter(allowed_hosts=("127.0.0.1", "localhost"), allowed_ports=())
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 
@@ -187,7 +187,7 @@ class TestTls:
     def secure(self, certificate: tuple[Path, Path]) -> Iterator[WebServer]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
-        with web_server(context) as server:
+        with WebServer(context) as server:
             yield server
 
     async def _read(self, options: dict[str, Any], url: str) -> bytes:

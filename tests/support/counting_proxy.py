@@ -1,53 +1,33 @@
 """A proxy in front of an HTTP server that passes everything on and notes what was asked."""
 
 import http.client
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from tests.support.server import HOST
-
-TIMEOUT_S = 120.0
+from tests.support.local_http import TIMEOUT_S, LocalHandler, LocalServer
 
 
-class CountingProxy(ThreadingHTTPServer):
-    """Listens on a free port. `requests` are (method, path without query) in the order in which they came."""
-
-    daemon_threads = True
+class CountingProxy(LocalServer):
+    """`requests` are (method, path without query) in the order in which they came."""
 
     def __init__(self, target: str) -> None:
         """`target` is the URL of the server behind it; only its address counts."""
-        super().__init__((HOST, 0), _Handler)
+        super().__init__(_Handler)
         self.target = urlsplit(target).netloc
         self.requests: list[tuple[str, str]] = []
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
 
-@contextmanager
-def counting_proxy(target: str) -> Iterator[CountingProxy]:
-    """One that runs inside the `with`."""
-    with CountingProxy(target) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join(TIMEOUT_S)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: CountingProxy
+class _Handler(LocalHandler):
+    owner: CountingProxy
+    protocol_version = "HTTP/1.0"
 
     def _pass_on(self) -> None:
-        self.server.requests.append((self.command, urlsplit(self.path).path))
+        self.owner.requests.append((self.command, urlsplit(self.path).path))
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        connection = http.client.HTTPConnection(self.server.target, timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(self.owner.target, timeout=TIMEOUT_S)
         try:
             connection.request(self.command, self.path, body, dict(self.headers.items()))
             answer = connection.getresponse()
@@ -62,7 +42,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815 - http.server's names
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Silent."""
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on

@@ -114,7 +114,7 @@ def _handler_of(storage: GoogleStorage) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._pass_on()
 
-        do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815 - names of the base class's
+        do_HEAD = do_PUT = do_DELETE = do_GET
 
         def log_message(self, *arguments: Any) -> None:
             """Nothing is logged."""

@@ -5,13 +5,10 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-TIMEOUT_S = 120.0
+from tests.support.local_http import TIMEOUT_S, LocalHandler, LocalServer
 
 
 @dataclass
@@ -40,25 +37,17 @@ class Manners:
     chunk_bytes: int = 10_000
 
 
-class LyingServer:
+class LyingServer(LocalServer):
     """`data` at any path, in the `manners`. `requests` are (method, Range or "") as they came, `heads` all headers."""
 
     def __init__(self, data: bytes, manners: Manners | None = None, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(_Handler, tls)
         self.data = data
         self.manners = manners or Manners()
         self.requests: list[tuple[str, str]] = []
         self.heads: list[dict[str, str]] = []
         self.gone_silent = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": self}))
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._scheme = "http" if tls is None else "https"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self.stopped = threading.Event()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
 
     def url(self, path: str = "/image", host: str = "127.0.0.1") -> str:
         return f"{self._scheme}://{host}:{self.port}{path}"
@@ -69,50 +58,20 @@ class LyingServer:
         self.requests.clear()
         self.heads.clear()
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
         self.stopped.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(TIMEOUT_S)
+        super().stop()
 
 
-@contextmanager
-def lying_server(
-    data: bytes, manners: Manners | None = None, tls: ssl.SSLContext | None = None
-) -> Iterator[LyingServer]:
-    """A running one."""
-    server = LyingServer(data, manners, tls)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    web: LyingServer
-    protocol_version = "HTTP/1.1"
-    timeout = TIMEOUT_S
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+class _Handler(LocalHandler):
+    owner: LyingServer
 
     def do_HEAD(self) -> None:
         manners = self._noted()
         if not manners.knows_head:
             return self._refuse(405)
-        length = len(self.web.data) if manners.head_length is None else manners.head_length
-        self._begin(200, {"Content-Length": str(length), **self._version()})
+        length = len(self.owner.data) if manners.head_length is None else manners.head_length
+        self.begin(200, {"Content-Length": str(length), **self._version()})
         return None
 
     def do_GET(self) -> None:
@@ -120,8 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         if manners.failures:
             return self._refuse(manners.failures.pop(0))
         if manners.versions:
-            self.web.data, manners.etag = manners.versions.pop(0)
-        data, offset = self.web.data, self._offset()
+            self.owner.data, manners.etag = manners.versions.pop(0)
+        data, offset = self.owner.data, self._offset()
         if offset is None:
             return self._send(200, data, {})
         if offset >= len(data):
@@ -132,13 +91,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _noted(self) -> Manners:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.web.heads.append(headers)
-        self.web.requests.append((self.command, headers.get("range", "")))
-        return self.web.manners
+        self.owner.heads.append(headers)
+        self.owner.requests.append((self.command, headers.get("range", "")))
+        return self.owner.manners
 
     def _offset(self) -> int | None:
         """From where on the client gets it; None: all."""
-        manners = self.web.manners
+        manners = self.owner.manners
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
         condition = self.headers.get("if-range")
         if found is None or not manners.knows_parts:
@@ -148,26 +107,20 @@ class _Handler(BaseHTTPRequestHandler):
         return int(found[1])
 
     def _version(self) -> dict[str, str]:
-        manners = self.web.manners
+        manners = self.owner.manners
         told = {"ETag": manners.etag, "Last-Modified": manners.last_modified}
         return {name: value for name, value in told.items() if value is not None}
 
     def _refuse(self, status: int, headers: dict[str, str] | None = None) -> None:
-        self._begin(status, {"Content-Length": "0", **(headers or {})})
-
-    def _begin(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+        self.begin(status, {"Content-Length": "0", **(headers or {})})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        manners = self.web.manners
+        manners = self.owner.manners
         framing = {"length": {"Content-Length": str(len(body))}, "chunked": {"Transfer-Encoding": "chunked"}}.get(
             manners.framing, {"Connection": "close"}
         )
         most = manners.breaks.pop(0) if manners.breaks else None
-        self._begin(status, {**framing, **self._version(), **headers, **manners.headers})
+        self.begin(status, {**framing, **self._version(), **headers, **manners.headers})
         with suppress(OSError):
             self._write(body[:most])
             if most is not None:
@@ -179,10 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _write(self, data: bytes) -> None:
-        if self.web.manners.framing != "chunked":
+        if self.owner.manners.framing != "chunked":
             self.wfile.write(data)
             return
-        size = self.web.manners.chunk_bytes
+        size = self.owner.manners.chunk_bytes
         for start in range(0, len(data), size):
             piece = data[start : start + size]
             self.wfile.write(b"%x;x=y\r\n%b\r\n" % (len(piece), piece))
@@ -190,10 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _break(self) -> None:
         self.wfile.flush()
         self.close_connection = True
-        if self.web.manners.keeps_silent:
-            self.web.gone_silent.set()
-            self.web.stopped.wait(TIMEOUT_S)
-        elif self.web.manners.by_reset:
+        if self.owner.manners.keeps_silent:
+            self.owner.gone_silent.set()
+            self.owner.stopped.wait(TIMEOUT_S)
+        elif self.owner.manners.by_reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         else:

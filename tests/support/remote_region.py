@@ -2,16 +2,13 @@
 
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from typing import Any
 
-TIMEOUT_S = 120.0
+from tests.support.local_http import LocalHandler, LocalServer
 
 
-class RemoteRegion:
+class RemoteRegion(LocalServer):
     """Answers whoever has the `token`. `requests` are (method, path), `tokens` what came with them.
 
     `breaks` are used up, one per answer: after so many bytes of its body the connection breaks. `statuses` are answered
@@ -19,6 +16,7 @@ class RemoteRegion:
     """
 
     def __init__(self, record: Any, data: bytes, token: str) -> None:
+        super().__init__(_Handler)
         self.record: Any = record
         self.record_text: bytes | None = None
         self.data = data
@@ -30,53 +28,20 @@ class RemoteRegion:
         self.redirect_to: str | None = None
         self.requests: list[tuple[str, str]] = []
         self.tokens: list[str | None] = []
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"region": self}))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(TIMEOUT_S)
+        return f"http://127.0.0.1:{self.port}"
 
 
-@contextmanager
-def remote_region(record: Any, data: bytes, token: str) -> Iterator[RemoteRegion]:
-    """A running one."""
-    region = RemoteRegion(record, data, token)
-    region.start()
-    try:
-        yield region
-    finally:
-        region.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    region: RemoteRegion
-    protocol_version = "HTTP/1.1"
-    timeout = TIMEOUT_S
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+class _Handler(LocalHandler):
+    owner: RemoteRegion
 
     def do_HEAD(self) -> None:
         self._end(405)
 
     def do_GET(self) -> None:
-        region = self.region
+        region = self.owner
         region.requests.append((self.command, self.path))
         region.tokens.append(self.headers.get("x-auth-token"))
         what = "file" if self.path.endswith("/file") else "record"
@@ -96,18 +61,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(206, region.data[first:], {"Content-Range": f"bytes {first}-{size - 1}/{size}"})
 
     def _end(self, status: int, headers: dict[str, str] | None = None) -> None:
-        self._begin(status, {"Content-Length": "0", **(headers or {})})
-
-    def _begin(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+        self.begin(status, {"Content-Length": "0", **(headers or {})})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str], *, chunked: bool = False) -> None:
-        most = self.region.breaks.pop(0) if self.region.breaks else None
+        most = self.owner.breaks.pop(0) if self.owner.breaks else None
         framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
-        self._begin(status, {**framing, **headers})
+        self.begin(status, {**framing, **headers})
         with suppress(OSError):
             if chunked and body:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))

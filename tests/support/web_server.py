@@ -4,18 +4,15 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-TIMEOUT_S = 120.0
+from tests.support.local_http import TIMEOUT_S, LocalHandler, LocalServer
+
 PIECE_BYTES = 1 << 16
 SLOW_PIECES = 8
 SLOW_PAUSE_S = 0.15
 
 
-class WebServer:
+class WebServer(LocalServer):
     """`objects` by name; `/<manner>/<name>` serves one of them, in one of the manners of `_Handler`.
 
     `requests` are (method, path) as they came, `heads` their headers. A body of manner `waiting` stops half way until
@@ -23,23 +20,13 @@ class WebServer:
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(_Handler, tls)
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.heads: list[dict[str, str]] = []
         self.failures_left = 0
         self.go = threading.Event()
         self.waiting = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
-        self._scheme = "http"
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-            self._scheme = "https"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"{self._scheme}://{host}:{self.port}{path}"
@@ -50,43 +37,13 @@ class WebServer:
         self.objects[name] = data
         return self.url(f"/{manner}/{name}")
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
         self.go.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(TIMEOUT_S)
+        super().stop()
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away, or that do not trust the certificate, are part of the tests."""
-
-
-@contextmanager
-def web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
-    """A running one."""
-    server = WebServer(tls)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def _handler_of(server: WebServer) -> type[BaseHTTPRequestHandler]:
-    return type("Handler", (_Handler,), {"web": server})
-
-
-class _Handler(BaseHTTPRequestHandler):
-    web: WebServer
-    protocol_version = "HTTP/1.1"
-    timeout = TIMEOUT_S
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+class _Handler(LocalHandler):
+    owner: WebServer
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -95,11 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        self.web.requests.append((self.command, self.path))
-        self.web.heads.append({name.lower(): value for name, value in self.headers.items()})
+        self.owner.requests.append((self.command, self.path))
+        self.owner.heads.append({name.lower(): value for name, value in self.headers.items()})
         path = re.sub(r"^https?://[^/]*", "", self.path)  # as a proxy is asked
         _, manner, name = path.split("/", 2)
-        data = self.web.objects.get(name, b"")
+        data = self.owner.objects.get(name, b"")
         try:
             getattr(self, f"as_{manner.replace('-', '_')}")(name, data)
         except (BrokenPipeError, ConnectionResetError):
@@ -107,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def as_plain(self, name: str, data: bytes) -> None:
         """As a good server does, parts included."""
-        if name not in self.web.objects:
+        if name not in self.owner.objects:
             return self._end(404)
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range", ""))
         if found is None:
@@ -119,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def as_whole(self, name: str, data: bytes) -> None:
         """Knows no parts."""
-        if name not in self.web.objects:
+        if name not in self.owner.objects:
             return self._end(404)
         return self._send(200, data)
 
@@ -173,8 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def as_flaky(self, name: str, data: bytes) -> None:
         """Breaks off while there are `failures_left`."""
-        if self.command == "GET" and self.web.failures_left > 0:
-            self.web.failures_left -= 1
+        if self.command == "GET" and self.owner.failures_left > 0:
+            self.owner.failures_left -= 1
             return self.as_short(name, data)
         return self.as_plain(name, data)
 
@@ -216,8 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(data[: len(data) // 2])
         self.wfile.flush()
-        self.web.waiting.set()
-        assert self.web.go.wait(TIMEOUT_S)
+        self.owner.waiting.set()
+        assert self.owner.go.wait(TIMEOUT_S)
         self.wfile.write(data[len(data) // 2 :])
 
     def as_status(self, name: str, data: bytes) -> None:

@@ -24,7 +24,7 @@ from blick.model.uri_filter import UriFilter
 from blick.stream.download import Patience, Wanted, download
 from blick.stream.fetch import Fetcher, FetchOptions
 from tests.support.certificates import make_certificate
-from tests.support.lying_server import LyingServer, Manners, lying_server
+from tests.support.lying_server import LyingServer, Manners
 from tests.support.server import free_port
 
 DATA = b"".join(hashlib.sha512(number.to_bytes(4)).digest() for number in range(8_000))  # 512,000 bytes
@@ -35,7 +35,7 @@ AT_ONCE = Patience(retries=2, first_pause_s=0)
 
 @pytest.fixture
 def web() -> Iterator[LyingServer]:
-    with lying_server(DATA) as server:
+    with LyingServer(DATA) as server:
         yield server
 
 
@@ -357,7 +357,7 @@ class TestTls:
         certificate, key = make_certificate(tmp_path, ("localhost",))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        with lying_server(DATA, tls=context) as server:
+        with LyingServer(DATA, tls=context) as server:
             yield server, Fetcher(OPEN, FetchOptions(ca_file=str(certificate)))
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -414,7 +414,7 @@ def manners(draw: st.DrawFn) -> Manners:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LyingServer]:
-    with lying_server(b"") as server:
+    with LyingServer(b"") as server:
         yield server
 
 

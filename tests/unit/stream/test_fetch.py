@@ -24,8 +24,8 @@ from blick.model.uri_filter import UriFilter
 from blick.stream.fetch import Answer, Fetcher, FetchOptions, require_part
 from tests.support.certificates import make_certificate
 from tests.support.server import free_port
-from tests.support.tunnel_proxy import tunnel_proxy
-from tests.support.web_server import WebServer, web_server
+from tests.support.tunnel_proxy import TunnelProxy
+from tests.support.web_server import WebServer
 
 DATA = bytes(range(256)) * 1000
 OPEN = UriFilter(allowed_hosts=("127.0.0.1", "localhost"), allowed_ports=())
@@ -33,7 +33,7 @@ OPEN = UriFilter(allowed_hosts=("127.0.0.1", "localhost"), allowed_ports=())
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    with web_server() as server:
+    with WebServer() as server:
         yield server
 
 
@@ -187,7 +187,7 @@ async def test_credentials_go_to_their_server_only(fetcher: Fetcher, web: WebSer
         await fetch(fetcher, web.url("/guarded/x"))
     guarded = web.url("/guarded/x", "user:secret@127.0.0.1")
     assert await fetch(fetcher, guarded) == DATA
-    with web_server() as elsewhere:
+    with WebServer() as elsewhere:
         elsewhere.put(DATA, name="x")
         away = elsewhere.url("/plain/x")
         assert await fetch(fetcher, web.url(f"/redirect-to/{away}", "user:secret@127.0.0.1")) == DATA
@@ -210,7 +210,7 @@ async def test_through_a_proxy(web: WebServer) -> None:
 async def test_secrets_go_to_the_first_server_only(fetcher: Fetcher, web: WebServer) -> None:
     web.put(DATA, name="x")
     told: dict[str, Any] = {"headers": {"X-Plain": "p"}, "secrets": {"X-Auth-Token": "s3cr3t"}}
-    with web_server() as elsewhere:
+    with WebServer() as elsewhere:
         elsewhere.put(DATA, name="x")
         away = elsewhere.url(f"/redirect-to/{web.url('/plain/x')}")
         async with fetcher.open(web.url(f"/redirect/1/redirect-to/{away}"), **told) as answer:
@@ -252,12 +252,12 @@ class TestTunnel:
     def secure(self, certificate: tuple[Path, Path]) -> Iterator[WebServer]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
-        with web_server(context) as server:
+        with WebServer(context) as server:
             yield server
 
     async def test_the_name_is_the_proxys_to_resolve(self, secure: WebServer, certificate: tuple[Path, Path]) -> None:
         secure.put(DATA, name="x")
-        with tunnel_proxy(secure.port) as proxy:
+        with TunnelProxy(secure.port) as proxy:
             options = FetchOptions(proxies={"https": f"http://user:s3cr3t@{proxy.address}"})
             assert "s3cr3t" not in repr(options)
             trusting = Fetcher(UriFilter(), replace(options, ca_file=str(certificate[0])))
@@ -275,14 +275,14 @@ class TestTunnel:
         assert "proxy-authorization" not in secure.heads[0]
 
     async def test_a_proxy_that_refuses(self) -> None:
-        with tunnel_proxy(None) as proxy:
+        with TunnelProxy(None) as proxy:
             refused = Fetcher(UriFilter(), FetchOptions(proxies={"https": proxy.address}))
             with pytest.raises(SourceUnavailable, match="proxy"):
                 await fetch(refused, "https://images.invalid/plain/x")
             await refused.aclose()
 
     async def test_what_the_text_tells_is_judged(self) -> None:
-        with tunnel_proxy(None) as proxy:
+        with TunnelProxy(None) as proxy:
             options = FetchOptions(proxies={"http": proxy.address, "https": proxy.address})
             closed = Fetcher(UriFilter(allowed_ports=()), options)
             for host in ("localhost", "x.localhost", "127.0.0.1", "169.254.169.254", "10.0.0.1", "[::1]"):
