@@ -173,7 +173,7 @@ def test_an_operator_ends_a_job(site: Site, web: WebServer) -> None:
         done = run_command(site.folder, "job", "cancel", job_id, "--watch", *site.options)
         assert (done.returncode, done.stdout.splitlines()) == (
             0,
-            [f"Job {job_id} is to be cancelled.", f"Job {job_id}: cancelled, Cancelled"],
+            [f"Job {job_id} is to be cancelled.", f"Job {job_id}: cancelled"],
         )
         site.assert_queued(image_id)
         web.go.set()
