@@ -14,6 +14,7 @@ from typing import Any
 from blick.model.errors import StoreError, StoreUnavailable
 from blick.stores.ceph_bindings import CephBindings
 from blick.stores.rbd.errors import LOST, CephError, as_store_errors, number_of, store_error
+from blick.stores.rbd.opened import Lingering
 from blick.stores.rbd.options import CONNECT_TIMEOUT_S, OPERATION_TIMEOUT_S, RbdOptions
 
 _log = logging.getLogger(__name__)
@@ -29,10 +30,16 @@ _TIMEOUTS = {
 class _Connection:
     """One client of the cluster, and how many use it. Counted under the lock of Cluster."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, lingering: Lingering) -> None:
         self.client = client
+        self.lingering = lingering
         self.users = 0
         self.is_lost = False
+
+    def shut_down(self) -> None:
+        """Disconnect. Nobody uses it any more."""
+        self.lingering.close_all()
+        self.client.shutdown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class Pool:
     io: Any
     features: int
     connection: _Connection
+
+    @property
+    def lingering(self) -> Lingering:
+        """Where images go that were open for reading."""
+        return self.connection.lingering
 
 
 class Cluster:
@@ -99,7 +111,7 @@ class Cluster:
             raise
 
     def release(self, pool: Pool) -> None:
-        """The end of `acquire`. Nothing that was opened in the pool may be open any more."""
+        """The end of `acquire`. What was opened in the pool is closed by then, or given to its `lingering`."""
         pool.io.close()
         self._release_connection(pool.connection)
 
@@ -137,7 +149,7 @@ class Cluster:
             except StoreError as error:
                 self._failure, self._failed_at_s = error, time.monotonic()
                 raise
-            made = _Connection(client)
+            made = _Connection(client, Lingering(self._bindings))
             made.users = 1
             with self._lock:
                 self._current = made
@@ -190,11 +202,11 @@ class Cluster:
             connection.is_lost = True
             is_unused = connection.users == 0
         if is_unused:
-            connection.client.shutdown()
+            connection.shut_down()
 
     def _release_connection(self, connection: _Connection) -> None:
         with self._lock:
             connection.users -= 1
             is_unused = connection.is_lost and connection.users == 0
         if is_unused:
-            connection.client.shutdown()
+            connection.shut_down()

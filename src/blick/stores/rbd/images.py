@@ -6,12 +6,13 @@ also while somebody writes it, who then finds another id, or none, under the nam
 """
 
 import errno
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from blick.stores.rbd.cluster import Pool
 from blick.stores.rbd.errors import number_of
+from blick.stores.rbd.opened import Opened, opened
 from blick.stores.rbd.uri import SNAPSHOT
 
 _NOT_ABOUT_THE_IMAGE = frozenset(
@@ -24,15 +25,41 @@ _USER_SNAPSHOT = 0
 """The namespace of snapshots that somebody made; others are RBD's own, those in its trash among them."""
 
 
-def open_image(pool: Pool, name: str | None = None, **how: Any) -> Any:
-    """An open image, which the caller closes. `how`: image_id, snapshot, read_only."""
-    return pool.bindings.rbd.Image(pool.io, name, **how)
+def open_to_read(pool: Pool, name: str | None = None, **how: Any) -> Opened:
+    """An open image, which the caller gives to the pool's `lingering`. `how`: image_id, snapshot."""
+    return opened(pool.bindings.rbd.Image(pool.io, name, read_only=True, **how))
+
+
+def open_to_write(pool: Pool, name: str | None = None, **how: Any) -> Opened:
+    """An open image, which the caller lets settle, and closes. `how`: image_id."""
+    return opened(pool.bindings.rbd.Image(pool.io, name, **how))
+
+
+@contextmanager
+def reading(pool: Pool, name: str | None = None, **how: Any) -> Iterator[Any]:
+    """The library's image for the body, open to be read. `how`: see open_to_read."""
+    taken = open_to_read(pool, name, **how)
+    try:
+        yield taken.image
+    finally:
+        pool.lingering.close(taken)
+
+
+@contextmanager
+def writing(pool: Pool, name: str | None = None, **how: Any) -> Iterator[Any]:
+    """The library's image for the body, open to be changed; closed right behind it. `how`: see open_to_write."""
+    taken = open_to_write(pool, name, **how)
+    try:
+        yield taken.image
+    finally:
+        taken.settle()
+        taken.image.close()
 
 
 def id_of(pool: Pool, name: str) -> str | None:
     """RBD's id of the image that has this name now."""
     try:
-        with closing(open_image(pool, name, read_only=True)) as image:
+        with reading(pool, name) as image:
             return str(image.id())
     except pool.bindings.rbd.ImageNotFound:
         return None
@@ -41,7 +68,7 @@ def id_of(pool: Pool, name: str) -> str | None:
 def is_whole(pool: Pool, name: str | None = None, **how: Any) -> bool:
     """Does this image exist, with its snapshot?"""
     try:
-        with closing(open_image(pool, name, read_only=True, **how)) as image:
+        with reading(pool, name, **how) as image:
             return SNAPSHOT in snapshots(image)
     except pool.bindings.rbd.ImageNotFound:
         return False
@@ -87,7 +114,7 @@ def remove(pool: Pool, name: str) -> bool:
     rbd = pool.bindings.rbd
     was_whole = is_whole(pool, name)
     if was_whole:
-        with suppress(rbd.ImageNotFound), closing(open_image(pool, name)) as image:
+        with suppress(rbd.ImageNotFound), writing(pool, name) as image:
             withdraw(image, rbd.ImageBusy)
     try:
         # Also where no image was found: a removal that broke off may have left the name alone.
@@ -98,7 +125,7 @@ def remove(pool: Pool, name: str) -> bool:
         return _to_trash(pool, name)
     except rbd.ImageBusy:
         if was_whole:
-            with closing(open_image(pool, name)) as image:
+            with writing(pool, name) as image:
                 publish(image)
         raise
     return True
@@ -175,7 +202,7 @@ def _purge_one(pool: Pool, image_id: str) -> bool:
     rbd = pool.bindings.rbd
     with suppress(rbd.ImageNotFound, rbd.ImageHasSnapshots, rbd.PermissionError):
         try:
-            with closing(open_image(pool, image_id=image_id)) as image:
+            with writing(pool, image_id=image_id) as image:
                 withdraw(image, rbd.ImageBusy)
             rbd.RBD().trash_remove(pool.io, image_id)
         except rbd.ImageBusy:
@@ -194,7 +221,7 @@ def remove_own(pool: Pool, name: str, image_id: str) -> None:
 def require_unused(pool: Pool, name: str) -> None:
     """Raises the library's ImageBusy where `remove` would; nothing there is unused."""
     rbd = pool.bindings.rbd
-    with suppress(rbd.ImageNotFound), closing(open_image(pool, name, read_only=True)) as image:
+    with suppress(rbd.ImageNotFound), reading(pool, name) as image:
         if _is_open_elsewhere(image, rbd) or _has_clones(image, rbd):
             raise rbd.ImageBusy("in use", errno=errno.EBUSY)
 

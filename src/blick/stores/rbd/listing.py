@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +45,7 @@ class Listing:
     def _objects(self, pool: Pool, name: str, image_id: str | None) -> Iterator[StoredObject]:
         how: dict[str, Any] = {"name": name} if image_id is None else {"image_id": image_id}
         try:
-            with closing(rbd_images.open_image(pool, read_only=True, **how)) as image:
+            with rbd_images.reading(pool, **how) as image:
                 if image_id is None:
                     yield self._object(pool, name, image)
                 elif not list(image.list_snaps()):

@@ -14,6 +14,7 @@ from blick.model.errors import DataExists, DataNotFound, StoreError, StoreUnavai
 from blick.stores.rbd import images as rbd_images
 from blick.stores.rbd.cluster import Cluster, Pool
 from blick.stores.rbd.errors import CephError
+from blick.stores.rbd.opened import Opened
 from blick.stores.rbd.options import MIB, RbdOptions
 from blick.stores.rbd.uri import RbdPlace
 
@@ -45,7 +46,7 @@ class PartialImage:
         self._cluster = cluster
         self._options = options
         self._pool: Pool | None = None
-        self._image: Any = None
+        self._opened: Opened | None = None
         self._is_in_the_way = False
         self._may_be_there = False
         self._size_bytes = 0
@@ -135,19 +136,25 @@ class PartialImage:
 
         Raises nothing: what could not be removed is logged, and left to the next writer or to discard.
         """
-        pool, image, self._pool, self._image = self._pool, self._image, None, None
+        pool, opened, self._pool, self._opened = self._pool, self._opened, None, None
         if pool is None:
             return
         try:
             with self._cluster.watched(pool):
-                if image is not None:
-                    image.close()
+                if opened is not None:
+                    opened.settle()
+                    opened.image.close()
                 if not keep:
                     self._remove(pool)
         except StoreError as error:
             _log.warning("store %s: cannot clean up behind object %s: %s", self._store, self.key, error)
         finally:
             self._cluster.release(pool)
+
+    @property
+    def _image(self) -> Any:
+        assert self._opened is not None
+        return self._opened.image
 
     def _remove(self, pool: Pool) -> None:
         if self.image_id is not None:
@@ -168,7 +175,7 @@ class PartialImage:
             rbd_images.purge(pool, self.key)
             self._may_be_there = True
             make()
-        self._image = rbd_images.open_image(pool, self.key)
+        self._opened = rbd_images.open_to_write(pool, self.key)
         self.image_id = str(self._image.id())
         return True
 
