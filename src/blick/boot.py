@@ -243,6 +243,26 @@ def first_start(settings: Settings, data_dir: Path, url: str) -> None:
         database.close()
 
 
+def ready_identity(settings: Settings) -> None:
+    """For a service with a configuration file: what its own identity needs before anybody can be let in, if it has one.
+
+    Says how to make the first user where there is none. Raises ServiceUnavailable.
+    """
+    if settings.identity.kind != "standalone":
+        return
+    from blick.identity.embedded.bootstrap import make_ready
+
+    database = open_database(settings.database)
+    try:
+        if not make_ready(database, token_ttl_s=settings.identity.token_ttl_s, now_ms=epoch_ms()):
+            _log.warning(
+                "nobody can log in yet: `blick project create`, then `blick user create NAME --project PROJECT "
+                "--role admin`, each with --config-file"
+            )
+    finally:
+        database.close()
+
+
 def _image_schema(settings: Settings) -> ImageSchema:
     declaration: Mapping[str, Any] = SHIPPED_PROPERTIES
     file = settings.api.schema_image_file

@@ -218,3 +218,24 @@ def test_glance_api_without_any_configuration(tmp_path: Path) -> None:
     refused = run_command(tmp_path, program="glance-api", environment=environment)
     assert refused.returncode == 1
     assert refused.stderr.startswith("ERROR: No configuration file found")
+
+
+def test_users_of_its_own_by_a_configuration_file(tmp_path: Path) -> None:
+    """It makes no users up, for want of a place to leave their passwords, and says how the first one is made."""
+    with configured_server(tmp_path, {"paste_deploy": {"flavor": "standalone"}}) as server:
+        assert "nobody can log in yet: `blick project create`" in server.log_text()
+        file = ("--config-file", tmp_path / "glance-api.conf")
+        assert run_command(tmp_path, "project", "create", "first", *file).returncode == 0
+        (tmp_path / "password").write_text("not a secret\n")
+        named = ("operator", "--project", "first", "--role", "admin", "--password-file", tmp_path / "password")
+        made = run_command(tmp_path, "user", "create", *named, *file)
+        assert made.returncode == 0, made.stderr
+        account = {"auth_url": f"{server.url}/identity/v3", "username": "operator", "password": "not a secret"}
+        domains = {"user_domain_id": "default", "project_domain_id": "default"}
+        session = session_of({**account, "project_name": "first", **domains})
+        assert session.get(f"{server.url}/v2/images").json()["images"] == []
+        server.stop()
+        roles = run_command(tmp_path, "role", "list", "--format", "json", *file).stdout
+        server.start()
+        assert server.log_text().count("nobody can log in yet") == 1
+        assert run_command(tmp_path, "role", "list", "--format", "json", *file).stdout == roles

@@ -55,11 +55,13 @@ def run_configured(
     settings = _read(found, folders, listener, options)
     listening = _listen(settings.server)
     boot.prepare(settings)
+    boot.ready_identity(settings)
     click.echo(f"Blick serves on {_reachable(settings.server)}", err=True)
 
     def reread() -> Settings:
         again = _read(found, folders, listener, options)
         boot.prepare(again)
+        boot.ready_identity(again)
         return again
 
     processes.serve(settings, listening, reread)

@@ -120,6 +120,13 @@ def insert_first(
     return True
 
 
+def insert_first_roles(connection: Connection, new_roles: Iterable[Role]) -> None:
+    """Fill a database without roles; with any, nothing is done. Raises Conflict where another process was faster."""
+    if connection.execute(select(roles.c.id).limit(1)).first() is None:
+        for role in new_roles:
+            insert_role(connection, role)
+
+
 # -- users -------------------------------------------------------------------------------------------------------
 
 

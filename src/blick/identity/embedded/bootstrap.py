@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from blick.db import identity as directory
@@ -11,6 +12,7 @@ from blick.db.identity import Project, Role, User
 from blick.db.identity_tokens import SigningKey
 from blick.identity.embedded.passwords import generate_password, hash_password
 from blick.identity.embedded.tokens import new_signing_secret
+from blick.model.errors import Conflict
 
 ROLES = ("admin", "manager", "member", "reader", "service")
 _KEY_AGE_MS = 30 * 24 * 3_600_000
@@ -38,12 +40,19 @@ def bootstrap(
     if has_users(database):
         return None
     first = FirstUsers(generate_password(), generate_password())
-    roles = [Role(uuid.uuid4().hex, name) for name in ROLES]
     accounts = [
         (_user("admin", first.admin_password, now_ms), _project("admin", "For the operator", now_ms), "admin"),
         (_user("demo", first.demo_password, now_ms), _project("demo", "For trying things out", now_ms), "member"),
     ]
-    return first if database.write_now(directory.insert_first, roles, accounts, lambda: publish(first)) else None
+    return first if database.write_now(directory.insert_first, _roles(), accounts, lambda: publish(first)) else None
+
+
+def make_ready(database: Database, *, token_ttl_s: int, now_ms: int) -> bool:
+    """Like bootstrap, but without users: whoever runs the service makes those. Blocks. False: there are none yet."""
+    renew_signing_key(database, token_ttl_s=token_ttl_s, now_ms=now_ms)
+    with suppress(Conflict):  # another process has just made them
+        database.write_now(directory.insert_first_roles, _roles())
+    return has_users(database)
 
 
 def has_users(database: Database) -> bool:
@@ -55,6 +64,10 @@ def renew_signing_key(database: Database, *, token_ttl_s: int, now_ms: int) -> N
     """Sign with a new key if there is none or it is old; forget keys whose last token has expired. Blocks."""
     key = SigningKey(new_signing_secret(), now_ms)
     database.write_now(identity_tokens.renew_signing_key, key, max_age_ms=_KEY_AGE_MS, token_ttl_ms=token_ttl_s * 1000)
+
+
+def _roles() -> list[Role]:
+    return [Role(uuid.uuid4().hex, name) for name in ROLES]
 
 
 def _user(name: str, password: str, now_ms: int) -> User:
