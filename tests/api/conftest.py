@@ -16,7 +16,7 @@ from blick.conf.settings import (
     StoreSettings,
     StoresSettings,
 )
-from tests.support.service import Service, running_service
+from tests.support.service import Service, running_service, working
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +52,32 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
     """The service, whose callers are named by headers of the tests (see tests.support.callers)."""
     async with running_service(settings) as running:
         yield running
+
+
+@pytest.fixture
+async def worker(service: Service) -> AsyncIterator[None]:
+    """Somebody who does the service's jobs; for `usefixtures`."""
+    async with working(service):
+        yield
+
+
+@pytest.fixture(params=["folder", "store"])
+def staging_place(request: pytest.FixtureRequest) -> str:
+    """Staged data lies in a folder of the node's, or in the store that has the images; for `staging_at`
+    (tests.support.staged) in a test module's `settings`.
+    """
+    return str(request.param)
+
+
+@pytest.fixture
+def in_folder(staging_place: str) -> None:
+    """For tests of what is true of a folder only."""
+    if staging_place != "folder":
+        pytest.skip("only where data is staged in a folder")
+
+
+@pytest.fixture
+def in_store(staging_place: str) -> None:
+    """For tests of what is true of a store only."""
+    if staging_place != "store":
+        pytest.skip("only where data is staged in a store")

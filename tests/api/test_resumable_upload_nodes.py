@@ -12,9 +12,9 @@ from blick.db.tables import resumable_uploads
 from tests.support.scripted_server import http_answer, scripted_server
 from tests.support.server import free_port
 from tests.support.service import Service
+from tests.support.tus import PIECE, TUS, begun
 
-SPOKEN = {"tus-resumable": "1.0.0", "upload-length": "5"}
-PIECE = {**SPOKEN, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
+FIRST_PIECE = {**PIECE, "upload-offset": "0", "upload-length": "5"}
 
 
 @pytest.fixture
@@ -26,18 +26,16 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 async def upload_at(service: Service, url: str, visibility: str = "private") -> str:
     """The path of an upload whose bytes are at that node, as its record has it."""
     image = await service.create(visibility=visibility)
-    answer = await service.call("owner", "POST", f"/v2/images/{image['id']}/upload", headers=SPOKEN)
-    assert answer.status_code == 201, answer.text
-    moved = update(resumable_uploads).values(node=url)
-    await service.services.database.write(lambda connection: connection.execute(moved).rowcount)
-    return answer.headers["location"].removeprefix("http://images.test")
+    path = await begun(service, image, 5)
+    await service.execute(update(resumable_uploads).values(node=url))
+    return path
 
 
 async def statuses(service: Service, path: str, who: str) -> set[int]:
     """Of every call about that upload, and of beginning another one."""
-    answers = [await service.call(who, "POST", path.rpartition("/")[0], headers=PIECE, content=b"12345")]
-    answers.append(await service.call(who, "PATCH", path, headers=PIECE, content=b"12345"))
-    answers += [await service.call(who, method, path, headers=SPOKEN) for method in ("HEAD", "DELETE")]
+    answers = [await service.call(who, "POST", path.rpartition("/")[0], headers=FIRST_PIECE, content=b"12345")]
+    answers.append(await service.call(who, "PATCH", path, headers=FIRST_PIECE, content=b"12345"))
+    answers += [await service.call(who, method, path, headers=TUS) for method in ("HEAD", "DELETE")]
     return {answer.status_code for answer in answers}
 
 
@@ -56,7 +54,7 @@ async def test_nothing_of_strangers_is_passed_on(service: Service) -> None:
     with scripted_server(http_answer("204 No Content", b"", tus_resumable="1.0.0")) as server:
         path = await upload_at(service, server.url)
         assert await statuses(service, path, "other") == {404}
-        assert (await service.call("other", "PATCH", path, headers=PIECE, content=body())).status_code == 404
+        assert (await service.call("other", "PATCH", path, headers=FIRST_PIECE, content=body())).status_code == 404
         assert server.requests == []
 
 
@@ -64,4 +62,4 @@ async def test_names_that_no_upload_can_have(service: Service) -> None:
     path = await upload_at(service, "http://127.0.0.1:1")
     image = path.rpartition("/upload/")[0]
     for odd in (f"{image}/upload/%F0%9F%98%80", f"{image}/upload/{'x' * 2000}", "/v2/images/%F0%9F%98%80/upload/x"):
-        assert (await service.call("owner", "HEAD", odd, headers=SPOKEN)).status_code == 404, odd
+        assert (await service.call("owner", "HEAD", odd, headers=TUS)).status_code == 404, odd

@@ -1,8 +1,15 @@
 """Limits as Keystone would tell them, without one: for tests of what is done about them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import httpx
+
+from blick.http.app import App
 from blick.model.errors import ServiceUnavailable
+from tests.support.callers import HeaderIdentity
+from tests.support.service import Service
 
 
 class FixedLimits:
@@ -21,3 +28,13 @@ class FixedLimits:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@asynccontextmanager
+async def limited_service(service: Service, limits: FixedLimits) -> AsyncIterator[Service]:
+    """The service with unified limits in place of its storage quota."""
+    quotas = replace(service.services.settings.quotas, use_keystone_limits=True)
+    services = replace(service.services, limits=limits, settings=replace(service.services.settings, quotas=quotas))
+    app = App(services, HeaderIdentity(), {})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://images.test") as client:
+        yield Service(services, client, app)

@@ -1,18 +1,20 @@
 """What an in-process test holds in its hands."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import event
+from sqlalchemy import Executable, FromClause, event, func, select
 from starlette.types import ASGIApp
 
 from blick import boot
 from blick.conf.settings import Settings
 from blick.ops.services import Services
+from blick.worker import job_worker
 from tests.support.callers import HEADERS, HeaderIdentity
 
 OCTETS = {"content-type": "application/octet-stream"}
@@ -61,6 +63,20 @@ class Service:
         folder = self.services.settings.stores.stores[0].options["filesystem_store_datadir"]
         return sorted(entry.name for entry in Path(folder).iterdir())
 
+    @property
+    def dead_holder(self) -> str:
+        """The name of a process of this machine that ran once."""
+        return self.services.holder.rpartition("/")[0] + "/1"
+
+    def count(self, table: FromClause) -> int:
+        """How many rows the table has."""
+        with self.services.database.engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    async def execute(self, statement: Executable) -> None:
+        """Change the database behind the service's back."""
+        await self.services.database.write(lambda connection: connection.execute(statement).rowcount)
+
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
         """Every SQL statement that runs inside."""
@@ -90,3 +106,15 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
             yield Service(running.services, client, running.app)
     finally:
         await running.aclose()
+
+
+@asynccontextmanager
+async def working(service: Service) -> AsyncIterator[None]:
+    """Inside, somebody does the service's jobs."""
+    task = asyncio.create_task(job_worker(service.services).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
