@@ -39,16 +39,10 @@ async def broken_off(
     return image_id, lease
 
 
-def dead(service: Service) -> str:
-    """The name of a process of this machine that ran once."""
-    machine, space, pid, _ = service.services.holder.rsplit("/", 3)
-    return "/".join((machine, space, pid, "1"))
-
-
 @pytest.mark.parametrize("committed", [False, True])
 async def test_a_dead_process_is_cleaned_up_behind(service: Service, committed: bool) -> None:
     """Also where it died between making the object visible and recording it."""
-    image_id, _ = await broken_off(service, dead(service), committed=committed)
+    image_id, _ = await broken_off(service, service.dead_holder, committed=committed)
     assert await cleanup.take_over_dead_uploads(service.services) == 1
     shown = await service.show(image_id)
     assert (shown["status"], shown["size"], shown["checksum"]) == ("queued", None, None)
@@ -80,7 +74,7 @@ async def test_a_running_upload_is_left_alone_and_renewed(service: Service) -> N
 
 
 async def test_an_image_deleted_meanwhile_stays_deleted(service: Service) -> None:
-    image_id, _ = await broken_off(service, dead(service))
+    image_id, _ = await broken_off(service, service.dead_holder)
     assert (await service.call("owner", "DELETE", f"/v2/images/{image_id}")).status_code == 204
     await cleanup.one_round(service.services)
     assert (await service.call("admin", "GET", f"/v2/images/{image_id}")).status_code == 404
@@ -89,7 +83,7 @@ async def test_an_image_deleted_meanwhile_stays_deleted(service: Service) -> Non
 
 
 async def test_a_store_that_is_not_configured_any_more(service: Service) -> None:
-    image_id, _ = await broken_off(service, dead(service), store="of-old")
+    image_id, _ = await broken_off(service, service.dead_holder, store="of-old")
     await cleanup.one_round(service.services)
     assert (await service.show(image_id))["status"] == "queued"
 
@@ -110,7 +104,7 @@ class TestSeveralStores:
         return replace(settings, stores=replace(settings.stores, stores=stores, multi_store=True))
 
     async def test_what_cannot_be_opened_keeps_its_upload_until_it_can(self, service: Service) -> None:
-        image_id, _ = await broken_off(service, dead(service), store="lost")
+        image_id, _ = await broken_off(service, service.dead_holder, store="lost")
         for _ in range(2):
             await cleanup.one_round(service.services)
             assert (await service.show(image_id))["status"] == "saving"
@@ -129,8 +123,8 @@ class TestSeveralStores:
         store = service.services.stores.by_id("clinging")
         assert isinstance(store, ClingingStore)
         store.error = error
-        troubled = [(await broken_off(service, dead(service), store="clinging"))[0] for _ in range(2)]
-        fine = [(await broken_off(service, dead(service)))[0] for _ in range(2)]
+        troubled = [(await broken_off(service, service.dead_holder, store="clinging"))[0] for _ in range(2)]
+        fine = [(await broken_off(service, service.dead_holder))[0] for _ in range(2)]
         await cleanup.one_round(service.services)
         assert {(await service.show(image_id))["status"] for image_id in fine} == {"queued"}
         assert {(await service.show(image_id))["status"] for image_id in troubled} == {"saving"}
@@ -143,8 +137,8 @@ class TestSeveralStores:
         store = service.services.stores.by_id("clinging")
         assert isinstance(store, ClingingStore)
         store.gate.clear()
-        hanging, _ = await broken_off(service, dead(service), store="clinging")
-        fine, _ = await broken_off(service, dead(service))
+        hanging, _ = await broken_off(service, service.dead_holder, store="clinging")
+        fine, _ = await broken_off(service, service.dead_holder)
         housekeeping = asyncio.create_task(cleanup.run_forever(service.services))
         while (await service.show(fine))["status"] != "queued":
             await asyncio.sleep(0.01)
@@ -161,7 +155,7 @@ class TestSeveralStores:
         store = service.services.stores.by_id("clinging")
         assert isinstance(store, ClingingStore)
         store.error = CallerRefused("clinging", "no token came along")
-        image_id, _ = await broken_off(service, dead(service), store="clinging")
+        image_id, _ = await broken_off(service, service.dead_holder, store="clinging")
         await cleanup.one_round(service.services)
         assert (await service.show(image_id))["status"] == "queued"
         assert await service.services.database.read(uploads.all_leases) == []

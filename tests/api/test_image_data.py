@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 
 from blick.conf.settings import QuotaSettings, Settings, StoreSettings
 from blick.db.tables import image_locations, images, leases
+from tests.support.bodies import in_pieces
 from tests.support.callers import HEADERS
 from tests.support.databases import on_every_engine
 from tests.support.service import OCTETS, Service
@@ -33,11 +34,6 @@ async def put(service: Service, image_id: str, content: Any, who: str = "owner",
 async def get(service: Service, image_id: str, who: str = "owner", query: str = "", **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await service.call(who, "GET", f"/v2/images/{image_id}/file{query}", headers=named)
-
-
-async def in_pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
 
 
 async def require_untouched(service: Service, image_id: str) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +21,7 @@ from blick.model.task import LOCATION_IMPORT
 from blick.ops import cleanup
 from blick.worker import job_worker
 from tests.support.jobs import fail
-from tests.support.service import Service
+from tests.support.service import Service, working
 from tests.support.web_server import WebServer
 from tests.support.web_stores import with_web_store
 
@@ -91,17 +90,6 @@ async def listed(service: Service, query: str = "", who: str = "owner") -> list[
 
 async def work(service: Service) -> int:
     return await job_worker(service.services).work_off()
-
-
-@asynccontextmanager
-async def working(service: Service) -> AsyncIterator[None]:
-    task = asyncio.create_task(job_worker(service.services).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def ended(service: Service, job_id: str) -> dict[str, Any]:

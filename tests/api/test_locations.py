@@ -76,11 +76,6 @@ def open_jobs(service: Service) -> int:
         return connection.execute(select(func.count()).where(jobs.c.outcome == "")).scalar_one()
 
 
-def count(service: Service, table: Any) -> int:
-    with service.services.database.engine.connect() as connection:
-        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-
-
 @contextmanager
 def working(service: Service) -> Iterator[None]:
     """The worker as a server has it."""
@@ -213,7 +208,7 @@ class TestHashing:
         image = await service.create()
         await taken(service, image, web.put(DATA), WRONG)
         assert (await service.call("owner", "DELETE", f"/v2/images/{image['id']}")).status_code == 204
-        assert count(service, location_deletes) == 0
+        assert service.count(location_deletes) == 0
 
 
 class TestBadSources:
@@ -323,7 +318,7 @@ async def test_malformed(service: Service, body: Any) -> None:
     assert (await service.call("owner", "POST", path, json=body)).status_code == 400
     assert (await service.call("owner", "POST", path, content=b"{")).status_code == 400
     assert (await service.call("owner", "POST", path)).status_code == 400
-    assert count(service, tasks) == open_jobs(service) == 0
+    assert service.count(tasks) == open_jobs(service) == 0
 
 
 async def test_refused_urls(service: Service, web: WebServer) -> None:
@@ -367,7 +362,7 @@ async def test_racing_requests(service: Service, web: WebServer) -> None:
     image = await service.create()
     answers = await asyncio.gather(*(post(service, image, web.put(DATA)) for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409, 409]
-    assert count(service, tasks) == open_jobs(service) == 1
+    assert service.count(tasks) == open_jobs(service) == 1
 
 
 async def test_no_upload_comes_in_between(service: Service, web: WebServer) -> None:
@@ -405,7 +400,7 @@ class TestDeleting:
         await self._nothing_is_left(service, image)
 
     async def _nothing_is_left(self, service: Service, image: dict[str, Any]) -> None:
-        assert open_jobs(service) == count(service, location_deletes) == 0
+        assert open_jobs(service) == service.count(location_deletes) == 0
         with service.services.database.engine.connect() as connection:
             live = select(func.count()).select_from(image_locations).where(image_locations.c.status == "active")
             assert connection.execute(live).scalar_one() == 0

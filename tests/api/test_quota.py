@@ -15,9 +15,10 @@ from blick.db.tables import image_locations, leases
 from blick.db.uploads import Lease
 from blick.http.app import App
 from blick.ops import cleanup
+from tests.support.bodies import in_pieces, untouched_body
 from tests.support.callers import HeaderIdentity
 from tests.support.databases import on_every_engine
-from tests.support.limits import FixedLimits
+from tests.support.limits import FixedLimits, limited_service
 from tests.support.service import OCTETS, Service
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -38,28 +39,13 @@ def limits() -> FixedLimits:
 
 @pytest.fixture
 async def limited(service: Service, limits: FixedLimits) -> AsyncIterator[Service]:
-    """The service with unified limits in place of its storage quota."""
-    quotas = replace(service.services.settings.quotas, use_keystone_limits=True)
-    services = replace(service.services, limits=limits, settings=replace(service.services.settings, quotas=quotas))
-    app = App(services, HeaderIdentity(), {})
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://images.test") as client:
-        yield Service(services, client, app)
-
-
-async def in_pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
+    async with limited_service(service, limits) as running:
+        yield running
 
 
 async def put(service: Service, image_id: str, content: Any, who: str = "owner", **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await service.call(who, "PUT", f"/v2/images/{image_id}/file", content=content, headers=OCTETS | named)
-
-
-async def untouched_body() -> AsyncIterator[bytes]:
-    """A body that must not be asked for."""
-    raise AssertionError("the data was read before the refusal")
-    yield b""
 
 
 async def require_queued(service: Service, image_id: str, who: str = "owner") -> None:

@@ -18,6 +18,7 @@ from blick.policy.rules import ALL
 from tests.support.jobs import fail
 from tests.support.metadefs import NAMESPACES, definition, whole
 from tests.support.service import OCTETS, PATCH_2_1, Service
+from tests.support.tus import PIECE, TUS
 
 CALLS = {(method, f"/v2{route.path}"): call for route in ROUTES for method, call in route.calls.items()}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
@@ -99,7 +100,7 @@ async def test_what_is_not_there(service: Service) -> None:
         ("PUT", "/v2/images/{image_id}/file"): {"headers": OCTETS, "content": b"x"},
         ("POST", "/v2/images/{image_id}/upload"): {"headers": NEW_UPLOAD},
         ("HEAD", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": TUS},
-        ("PATCH", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": PIECE, "content": b"x"},
+        ("PATCH", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": FIRST_PIECE, "content": b"x"},
         ("DELETE", "/v2/images/{image_id}/upload/{upload_id}"): {"headers": TUS},
         ("PUT", "/v2/images/{image_id}/stage"): {"headers": OCTETS, "content": b"x"},
         ("POST", "/v2/images/{image_id}/import"): {"json": IMPORT},
@@ -113,9 +114,8 @@ async def test_what_is_not_there(service: Service) -> None:
             assert answer.status_code == 404, (method, path, answer.text)
 
 
-TUS = {"tus-resumable": "1.0.0"}
 NEW_UPLOAD = {**TUS, "upload-length": "100"}
-PIECE = {**TUS, "content-type": "application/offset+octet-stream", "upload-offset": "0"}
+FIRST_PIECE = {**PIECE, "upload-offset": "0"}
 IMPORT = {"method": {"name": "glance-direct"}}
 # A task that is over at once.
 FAILING_TASK = {"type": "api_image_import", "input": {}}
@@ -140,7 +140,7 @@ def request_for(method: str, path: str, rule: str) -> Request:
         case ("POST", "upload"):
             return Request({"headers": NEW_UPLOAD}, status=201)
         case ("PATCH", "{upload_id}"):
-            return Request({"headers": PIECE, "content": b"x"}, status=204)
+            return Request({"headers": FIRST_PIECE, "content": b"x"}, status=204)
         case (_, "{upload_id}"):
             return Request({"headers": TUS}, status=204 if method == "DELETE" else 200)
         case ("PATCH", _):

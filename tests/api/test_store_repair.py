@@ -244,15 +244,11 @@ class TestOrphans:
 class TestDeathInTheMiddle:
     """What a killed repair leaves is finished by the next one, with or without a service in between."""
 
-    def dead(self, service: Service) -> str:
-        machine, space, pid, _ = service.services.holder.rsplit("/", 3)
-        return "/".join((machine, space, pid, "1"))
-
     @pytest.mark.parametrize("progress", ["claimed", "half written", "written"])
     async def test_of_a_copy(self, service: Service, first: Path, second: Path, progress: str) -> None:
         image_id = await with_two_copies(service)
         [wanted, _] = await service.services.database.read(store_check.of_image, image_id)
-        lease = Lease(image_id, "token", self.dead(service), "file", FAR_MS)
+        lease = Lease(image_id, "token", service.dead_holder, "file", FAR_MS)
         await service.services.database.write(store_repair.claim_copy, lease, wanted, in_first)
         spoil(first / image_id, WRONG_DATA)
         if progress != "claimed":
@@ -269,7 +265,7 @@ class TestDeathInTheMiddle:
     async def test_of_a_removal(self, service: Service, first: Path, is_discarded: bool) -> None:
         name = new_id()
         (first / name).touch()
-        lease = Lease(name, "token", self.dead(service), "file", FAR_MS)
+        lease = Lease(name, "token", service.dead_holder, "file", FAR_MS)
         uri = f"file://{first}/{name}"
         await service.services.database.write(store_repair.claim_orphan, lease, in_first, uri, 0)
         if is_discarded:

@@ -14,13 +14,12 @@ import pytest
 
 from tests.support.databases import Databases, on_every_engine
 from tests.support.import_world import STORES, ImportWorld, caller
+from tests.support.tus import PIECE, TUS
 from tests.support.waiting import eventually
 from tests.support.web_server import WebServer
 
 pytestmark = on_every_engine
 
-TUS = {"Tus-Resumable": "1.0.0"}
-PIECE = {**TUS, "Content-Type": "application/offset+octet-stream"}
 DATA = bytes(range(256)) * 20_000
 
 

@@ -16,13 +16,12 @@ from tests.support.confined import with_files_up_to
 from tests.support.images_api import ImagesApi
 from tests.support.remains import STAGING, open_jobs, rows, stored_files
 from tests.support.server import BlickServer
+from tests.support.tus import PIECE, TUS
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
 MIB = 1 << 20
 RAW = {"disk_format": "raw", "container_format": "bare"}
-TUS = {"Tus-Resumable": "1.0.0"}
-PIECE = {**TUS, "Content-Type": "application/offset+octet-stream"}
 DATA = bytes(4096) + os.urandom(20 * MIB)
 
 

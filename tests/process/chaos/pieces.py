@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import httpx
 
 from tests.process.chaos.story import Attempt, Story
+from tests.support.tus import PIECE, TUS
 
-TUS = {"Tus-Resumable": "1.0.0"}
-PIECE = {"Content-Type": "application/offset+octet-stream"}
 SMALLEST_PIECE, LARGEST_PIECE = 64 * 1024, 2 << 20
 STEPS = 150
 """So many requests an upload may take before its client gives it up."""
@@ -91,7 +90,7 @@ class PieceByPiece:
                 return True
             else:
                 piece = data[offset : offset + self.chance.randint(SMALLEST_PIECE, LARGEST_PIECE)]
-                headers = TUS | PIECE | {"Upload-Offset": str(offset), "Content-Length": str(len(piece))}
+                headers = PIECE | {"Upload-Offset": str(offset), "Content-Length": str(len(piece))}
                 answer = self.ask("PATCH", upload, headers=headers, content=self._perhaps_broken(piece))
                 is_taken = answer is not None and answer.status_code == 204
                 offset = int(answer.headers["upload-offset"]) if answer is not None and is_taken else None
