@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 REQUIRE ?=
 # Processes that tests run in; each starts the real parts that it needs. 0: in this one, to debug.
 JOBS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(if $(REQUIRE),--require $(REQUIRE))
+# In the order of collection: those marked long begin before all others (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(if $(REQUIRE),--require $(REQUIRE))
 
 .DEFAULT_GOAL := help
 

@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*parts): real parts this test uses, named in tests/support/parts.py")
     config.addinivalue_line("markers", "alone: servers hang and give up in it; nothing else is to run meanwhile")
+    config.addinivalue_line("markers", "long: takes many minutes, so it begins before all others")
     config.addinivalue_line("markers", "database_server: needs a server for its database; `make check` leaves it out")
     named = {name.strip() for value in config.getoption("--require") for name in value.split(",") if name.strip()}
     unknown = named - PARTS.keys() - {"all"}
@@ -67,6 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"{item.nodeid} needs {', '.join(sorted(unknown))}, which tests/support/parts.py lacks"
             )
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(tryfirst=True)

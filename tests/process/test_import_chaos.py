@@ -23,6 +23,8 @@ from tests.support.databases import Databases, on_every_engine
 from tests.support.import_world import ImportWorld, endless_web_server, journalled
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("BLICK_CHAOS_KILLS", "100"))
 CLIENTS = 5
 METHODS = ("glance-direct", "web-download", "copy-image", "glance-download")
