@@ -26,10 +26,7 @@ class TestSeveralStores:
             "On the quick disks",
             weight=7,
         )
-        reserved = StoreSettings("os_glance_staging_store", "file", {"filesystem_store_datadir": str(tmp_path)})
-        stores = replace(
-            settings.stores, stores=(*settings.stores.stores, fast), multi_store=True, reserved=(reserved,)
-        )
+        stores = replace(settings.stores, stores=(*settings.stores.stores, fast), multi_store=True)
         return replace(settings, stores=stores)
 
     async def test_every_user_may_see_ids(self, service: Service) -> None:
