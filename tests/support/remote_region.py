@@ -11,7 +11,8 @@ from tests.support.local_http import LocalHandler, LocalServer
 class RemoteRegion(LocalServer):
     """Answers whoever has the `token`. `requests` are (method, path), `tokens` what came with them.
 
-    `breaks` are used up, one per answer: after so many bytes of its body the connection breaks. `statuses` are answered
+    `breaks` are used up, one per answer: after so many bytes of its body the connection breaks; one that is not longer
+    comes whole, and the connection stays. `statuses` are answered
     instead of the `record`, or of the `file`. `record_text` takes the place of the record's JSON.
     """
 
@@ -74,4 +75,5 @@ class _Handler(LocalHandler):
                 self.wfile.write(body[:most])
             if chunked:
                 self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = self.close_connection or most is not None
+        # Behind a whole answer the client may send its next question before it sees the end of the connection.
+        self.close_connection = self.close_connection or (most is not None and most < len(body))
