@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ from blick.jobs.kinds import Ending, JobKind
 from blick.jobs.queue import JobQueue, Shares
 from blick.jobs.worker import MOST_ATTEMPTS, Worker
 from blick.model.errors import Conflict, Gone
+from tests.support.jobs import at_work
 
 START_MS = 1_700_000_000_000
 
@@ -101,17 +101,6 @@ class Site:
 @pytest.fixture
 def site(database: Database) -> Site:
     return Site(database)
-
-
-@asynccontextmanager
-async def at_work(worker: Worker) -> AsyncIterator[None]:
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def told(job: Job) -> tuple[str, str | None]:

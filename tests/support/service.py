@@ -1,8 +1,7 @@
 """What an in-process test holds in its hands."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from blick.conf.settings import Settings
 from blick.ops.services import Services
 from blick.worker import job_worker
 from tests.support.callers import HEADERS, HeaderIdentity
+from tests.support.jobs import at_work
 
 OCTETS = {"content-type": "application/octet-stream"}
 PATCH_2_1 = {"content-type": "application/openstack-images-v2.1-json-patch"}
@@ -111,10 +111,5 @@ async def running_service(settings: Settings) -> AsyncIterator[Service]:
 @asynccontextmanager
 async def working(service: Service) -> AsyncIterator[None]:
     """Inside, somebody does the service's jobs."""
-    task = asyncio.create_task(job_worker(service.services).run())
-    try:
+    async with at_work(job_worker(service.services)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
